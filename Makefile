@@ -1,0 +1,65 @@
+# The two commands: `make lab` to work through the course, `make test` to prove that it works.
+# Each makes .venv when it is missing, and again installs what pyproject.toml or constraints.txt has changed.
+
+PYTHON      ?= python3
+CONSTRAINTS ?= constraints.txt
+NOTEBOOKS   ?= $(wildcard notebooks/*.ipynb)
+CELL_SECONDS ?= 120
+LAB_ARGS    ?=
+
+BIN    := .venv/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
+PYTEST := $(BIN)/python -m pytest --quiet
+NBVAL  := --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_SECONDS)
+
+# $(call stage,name,command): run the command between two lines that name it and say how long it took
+define stage
+	@printf '\n== %s\n' '$(1)'; begin=$$(date +%s); $(2); code=$$?; \
+	printf '== %s: %s s, exit code %s\n' '$(1)' "$$(($$(date +%s) - begin))" "$$code"; exit $$code
+endef
+
+.PHONY: help lab test test-all notebooks format constraints clean
+
+help:  ## Show these lines
+	@sed -nE 's/^([a-z-]+):.*  ## (.*)/  make \1 ~ \2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '~'
+	@echo 'Another Python: make lab PYTHON=python3.12. Options of JupyterLab: make lab LAB_ARGS=--no-browser'
+
+lab: .venv/installed  ## Open the course in JupyterLab, on this machine only
+	$(BIN)/python -m jupyterlab --ServerApp.ip=localhost --ServerApp.root_dir='$(CURDIR)/notebooks' $(LAB_ARGS)
+
+test: .venv/installed-test  ## Unit tests, every notebook, three lessons in a real browser
+	$(call stage,unit tests,$(PYTEST) tests --ignore=tests/browser -m 'not slow')
+	$(call stage,notebooks,MINIDIFF_PROFILE=$${MINIDIFF_PROFILE:-ci} $(PYTEST) $(NBVAL) $(NOTEBOOKS))
+	$(call stage,browser,$(PYTEST) tests/browser -m 'not slow')
+
+test-all: test  ## Everything of `test`, and then what is slow
+	$(call stage,slow tests,$(PYTEST) tests -m slow)
+
+notebooks: .venv/installed-test  ## Run the notebooks in profile cpu and store what they show (NOTEBOOKS=... for some)
+	MINIDIFF_PROFILE=$${MINIDIFF_PROFILE:-cpu} $(BIN)/python tests/store.py $(NOTEBOOKS)
+
+format: .venv/installed-test  ## Tidy the code, the notebooks too
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+constraints: .venv/installed-test  ## Write the versions installed here to constraints.txt
+	$(BIN)/python tests/pins.py > constraints.txt
+
+clean:  ## Remove what the commands above have made; downloads in data/ stay
+	rm -rf .venv minidiff.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/installed: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	@echo 'Installing into .venv: a few minutes the first time.'
+	$(PIP) -e .
+	@touch $@
+
+.venv/installed-test: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	@echo 'Installing into .venv: a few minutes the first time.'
+	$(call stage,install,$(PIP) -e '.[test]')
+	@touch .venv/installed $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; sys.exit(sys.version_info < (3, 11) and \
+	"minidiff needs Python 3.11 or newer, and $(PYTHON) is " + v + ". Name another: make lab PYTHON=python3.12")'
+	$(PYTHON) -m venv --clear .venv

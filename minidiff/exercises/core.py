@@ -1,0 +1,192 @@
+'''Checks, solutions and their register. One module a lesson, `lessonNN.py`, read when an id "NN.…" is asked for.
+
+    from minidiff.exercises import close, exercise, question, require, shaped
+
+    def project(x, mean, basis):                           # the solution: shown whole, so it stands on its own
+        """Codes (B, K) of x (B, D): coordinates along the K rows of `basis` (K, D), counted from `mean` (D,)."""
+        return (x - mean) @ basis.T
+
+    @exercise("01.project", solution=project, core=True)   # core: three planted bugs in its test, otherwise one
+    def _(attempt):                                        # a function or a class, like the solution; RNG seeded here
+        x, mean = torch.randn(5, 8), torch.randn(8)
+        basis = torch.linalg.qr(torch.randn(8, 3)).Q.T
+        z = attempt(x, mean, basis)
+        shaped(z, (5, 3), "One code a picture: multiply by basis.T.")                                        # shape
+        require(attempt(mean[None], mean, basis).norm() < 1e-5, "The mean has code 0: subtract it.")         # invariant
+        close(z, (x - mean) @ basis.T, "Not the coordinates.", slips={"Why + mean?": (x + mean) @ basis.T})  # value
+        from minidiff.autoencoder import pca               # last, the course's own: imported here, not above
+
+    question("00.predict_blur", answer="b", hints={"a": "why not a", "c": "why not c"}, why="why b")
+
+Bugs for the tests are planted in tests/planted/lessonNN.py: PLANTED = {"01.project": [wrong, wrong, wrong]}; each must
+fail with a hint of its own. A stub in the notebook has `...` where the learner writes; the same `...` for an answer.
+'''
+
+import difflib
+import dis
+import importlib
+import inspect
+import pkgutil
+import re
+import sysconfig
+import textwrap
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from minidiff.exercises.compare import CheckFailed, NotAttempted
+
+REGISTER: dict[str, "Exercise | Question"] = {}
+_HERE = Path(__file__).parent
+_LIBRARIES = (_HERE.parent, *(sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")))
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A function or a class to write. `mark(attempt)` raises CheckFailed; `solution` is what passes it."""
+
+    solution: Callable
+    mark: Callable[[object], None]
+    core: bool
+
+    def __call__(self, attempt) -> None:
+        kind = "class" if inspect.isclass(self.solution) else "function"
+        if not callable(attempt) or inspect.isclass(attempt) != inspect.isclass(self.solution):
+            raise CheckFailed(f"Hand over the {kind} itself, by its name alone.", f"Got a {type(attempt).__name__}.")
+        if _untouched(attempt):
+            raise NotAttempted
+        self.mark(attempt)
+
+    def text(self) -> str:
+        return f"```python\n{textwrap.dedent(inspect.getsource(self.solution)).rstrip()}\n```"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prediction with one right answer. hints: each wrong answer -> why it is wrong."""
+
+    answer: str
+    hints: dict[str, str]
+    why: str
+
+    def __call__(self, attempt) -> None:
+        given = str(attempt).strip().lower()
+        if given not in (self.answer, *self.hints):
+            raise CheckFailed(f"Answer with one of {', '.join(sorted([self.answer, *self.hints]))}.")
+        if given != self.answer:
+            raise CheckFailed(self.hints[given])
+
+    def text(self) -> str:
+        return f"{self.answer}: {self.why}"
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What `solution` returns: folded behind a click in a notebook, plain text elsewhere."""
+
+    name: str
+    body: str
+
+    def _repr_markdown_(self) -> str:
+        return f"<details><summary>Solution of {self.name}</summary>\n\n{self.body}\n\n</details>"
+
+    def __repr__(self) -> str:
+        return self.body.removeprefix("```python\n").removesuffix("\n```")
+
+
+def exercise(name: str, *, solution: Callable, core: bool = False) -> Callable:
+    """Register the decorated `mark(attempt)` as the check of exercise `name`."""
+    return lambda mark: _register(name, Exercise(solution, mark, core))
+
+
+def question(name: str, *, answer, hints: dict, why: str) -> None:
+    """Register a prediction: the right answer, a hint for each wrong one, and why it is right."""
+    _register(name, Question(str(answer), {str(wrong): hint for wrong, hint in hints.items()}, why))
+
+
+def check(name: str, attempt) -> None:
+    """Print one line if `attempt` is right or still `...`, else raise CheckFailed with a hint."""
+    task = find(name)
+    try:
+        _mark(task, attempt)
+        print(f"✓ {name}")
+    except NotAttempted:
+        print(f"{name}: not attempted yet")
+    except CheckFailed as failed:
+        failed.exercise = name
+        raise
+
+
+def solution(name: str) -> Solution:
+    """The solution that the tests run, as source: the last line of a cell shows it folded."""
+    return Solution(name, find(name).text())
+
+
+def names() -> list[str]:
+    """Every exercise of the course."""
+    for module in pkgutil.iter_modules([str(_HERE)]):
+        if module.name.startswith("lesson"):
+            importlib.import_module(f"{__package__}.{module.name}")
+    return sorted(REGISTER)
+
+
+def find(name: str) -> Exercise | Question:
+    """The exercise of that id; ValueError with the nearest ids where there is none."""
+    if not isinstance(name, str):
+        raise TypeError(f"id: got {name!r}, expected a string such as '01.project'")
+    lesson = name.partition(".")[0]
+    if name not in REGISTER and lesson.isdigit() and (_HERE / f"lesson{lesson}.py").exists():
+        importlib.import_module(f"{__package__}.lesson{lesson}")
+    if name not in REGISTER:
+        near = difflib.get_close_matches(name, names(), cutoff=0.4) or names()[:3]
+        raise ValueError(f"id: got {name!r}, expected an exercise of the course, perhaps {' or '.join(near)}")
+    return REGISTER[name]
+
+
+def _register(name: str, task: Exercise | Question) -> None:
+    if not re.fullmatch(r"\d\d\.[a-z][a-z0-9_]*", name) or name in REGISTER:
+        raise ValueError(f"id: got {name!r}, expected a new one, the lesson and a name: '01.project'")
+    REGISTER[name] = task
+
+
+def _mark(task: Exercise | Question, attempt) -> None:
+    """Run the task; whatever else the attempt raises comes out as NotAttempted or CheckFailed."""
+    if attempt is ...:
+        raise NotAttempted
+    try:
+        with torch.random.fork_rng(devices=[]):  # the same figures each time, and the learner's own stream untouched
+            torch.manual_seed(0)
+            task(attempt)
+    except (NotAttempted, CheckFailed):
+        raise
+    except Exception as error:
+        if "ellipsis" in str(error):  # 'Tensor' and 'ellipsis': a blank that is not filled in yet
+            raise NotAttempted from error
+        raise _explained(error) from error
+
+
+def _explained(error: Exception) -> CheckFailed:
+    """What the attempt raised, in two lines: the error, and the learner's own line it came from."""
+    what = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
+    lines = [f for f in traceback.extract_tb(error.__traceback__) if _is_learners(f.filename)]
+    if lines:
+        return CheckFailed(f"Your code raised {what}", f"In line {lines[-1].lineno}: {lines[-1].line}")
+    if "NoneType" in what:
+        return CheckFailed("The result is None: is a `return` missing?")
+    return CheckFailed(f"The check could not use it. {what}")
+
+
+def _is_learners(filename: str) -> bool:
+    return not filename.startswith("<frozen") and not any(Path(filename).is_relative_to(at) for at in _LIBRARIES)
+
+
+def _untouched(attempt: Callable) -> bool:
+    """A stub: a function with no instruction but to return None or `...`, or a class that has one."""
+    if inspect.isclass(attempt):
+        return any(_untouched(part) for part in vars(attempt).values() if inspect.isfunction(part))
+    code = list(dis.get_instructions(attempt)) if hasattr(attempt, "__code__") else []
+    idle = {"RESUME", "NOP", "COPY_FREE_VARS", "RETURN_VALUE"}
+    return bool(code) and all(i.opname in idle or "CONST" in i.opname and i.argval in (None, ...) for i in code)

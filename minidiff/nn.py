@@ -1,0 +1,177 @@
+"""The parts that networks share: time embedding, residual block, attention. Start here to read a U-Net."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minidiff import expect
+
+
+class TimeEmbedding(nn.Module):
+    """A time t in [0, 1] as `dim` waves: (B,) -> (B, dim), or () -> (1, dim), in t's dtype.
+
+    Row = [sin(1000 t w_0), sin(1000 t w_1), ..., cos(1000 t w_0), cos(1000 t w_1), ...] with w_i = 10000^(-2i / dim).
+    One number tells a network little; among waves of every length some change quickly at t, some slowly. The
+    factor 1,000 puts t on the scale of DDPM's steps 0 to 1,000, for which these lengths were chosen.
+
+    `dim` is even. Time is float: a TypeError for whole numbers catches a step index passed for t.
+    Source: Vaswani et al. 2017 (1706.03762), section 3.5; all sines first, then all cosines, as in DDPM (2006.11239).
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.dim = expect.integer("dim", dim, 2)
+        if self.dim % 2:
+            raise ValueError(f"dim: got {dim}, expected an even number (a sine and a cosine for each wave)")
+
+    def forward(self, t: Tensor) -> Tensor:
+        expect.tensor("t", t, "B" if getattr(t, "ndim", 1) else "")
+        # In half precision 1000 t is wrong by whole steps, so the angle is taken in float32 at least.
+        dtype = torch.promote_types(t.dtype, torch.float32)
+        i = torch.arange(self.dim // 2, dtype=dtype, device=t.device)
+        w = torch.exp(-math.log(10_000) * 2 * i / self.dim)  # (dim/2,)
+        angle = 1000 * t.to(dtype).reshape(-1, 1) * w  # (B, dim/2)
+        return torch.cat([angle.sin(), angle.cos()], dim=1).to(t.dtype)  # (B, dim)
+
+
+def time_mlp(dim: int, out: int) -> nn.Sequential:
+    """t (B,) or () -> (B, out) or (1, out): the waves of `TimeEmbedding(dim)`, then a small network that mixes them.
+
+    DDPM has it once per network; each residual block then reads its own scale and shift from the result.
+    """
+    out = expect.integer("out", out, 1)
+    return nn.Sequential(TimeEmbedding(dim), nn.Linear(dim, out), nn.SiLU(), nn.Linear(out, out))
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Group norm (Wu & He 2018, 1803.08494) that suits narrow networks: at most 8 groups, each of 4 channels or more.
+
+    (DDPM's 32 groups would leave one channel to a group here, and its mean brightness would be lost.)
+    Channels that are no multiple of 8 make fewer groups, in the worst case one.
+    """
+    channels = expect.integer("channels", channels, 1)
+    return nn.GroupNorm(max(1, math.gcd(channels, 32) // 4), channels)
+
+
+class FiLM(nn.Module):
+    """A condition speaks to feature maps: h (1 + scale) + shift, with (scale, shift) linear in SiLU(embedding).
+
+    h (B, C, H, W), embedding (B, E) or (1, E) for one that all share -> (B, C, H, W). The 1 makes a scale of zero
+    mean "leave h as it is". Source: Perez et al. 2018 (1709.07871), eq. 2; after group norm it is AdaGN of
+    Dhariwal & Nichol 2021 (2105.05233), section 3.1.
+    """
+
+    def __init__(self, embed: int, channels: int):
+        super().__init__()
+        self.embed, self.channels = expect.integer("embed", embed, 1), expect.integer("channels", channels, 1)
+        self.linear = nn.Linear(embed, 2 * channels)
+
+    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
+        expect.tensor("h", h, f"B {self.channels} H W")
+        rows = len(expect.tensor("embedding", embedding, f"B {self.embed}"))
+        if rows not in (1, len(h)):
+            raise ValueError(f"embedding: got {rows} rows, expected {len(h)}, one for each picture, or a single row")
+        scale, shift = self.linear(F.silu(embedding))[:, :, None, None].chunk(2, dim=1)  # (B, C, 1, 1) each
+        return h * (1 + scale) + shift
+
+
+class ResidualBlock(nn.Module):
+    """x + f(x): (B, channels_in, H, W) -> (B, channels_out, H, W). f: norm, SiLU, conv, norm, FiLM, SiLU, conv.
+
+    embed: width of the embedding that conditions the block; None for an unconditional one, which has no FiLM.
+    The last convolution starts at zero, so a new block is nothing but its shortcut and a deep stack of them trains from
+    the first step. Where the channels change, the shortcut is a 1x1 convolution.
+    Source: He et al. 2016 (1603.05027), fig. 4e; conditioned as in Dhariwal & Nichol 2021 (2105.05233), section 3.1.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, embed: int | None = None):
+        super().__init__()
+        self.channels_in = expect.integer("channels_in", channels_in, 1)
+        channels_out = expect.integer("channels_out", channels_out, 1)
+        self.norm1 = group_norm(channels_in)
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.norm2 = group_norm(channels_out)
+        self.film = None if embed is None else FiLM(embed, channels_out)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+        self.shortcut = nn.Identity() if channels_in == channels_out else nn.Conv2d(channels_in, channels_out, 1)
+
+    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
+        """`embedding` (B, embed) or (1, embed) goes with embed=..., and is refused without."""
+        expect.tensor("x", x, f"B {self.channels_in} H W")
+        if (embedding is None) != (self.film is None):
+            wanted = "None (the block was built without embed=)" if self.film is None else "an embedding"
+            raise ValueError(f"embedding: got {'None' if embedding is None else 'a value'}, expected {wanted}")
+        h = self.norm2(self.conv1(F.silu(self.norm1(x))))
+        if self.film is not None:
+            h = self.film(h, embedding)
+        return self.shortcut(x) + self.conv2(F.silu(h))
+
+
+class Attention(nn.Module):
+    """Every token gathers from the tokens that resemble it: x (B, L, channels) -> the same shape, no residual inside.
+
+    softmax(q k^T / sqrt(d)) v in each of `heads` heads of d = channels / heads numbers, then a linear layer over them
+    all. q comes from x, k and v from x too (self-attention), or from another sequence (cross-attention: pictures
+    that read a text) where `context` gives the width of its tokens. causal: token i sees tokens 0 ... i only.
+    Source: Vaswani et al. 2017 (1706.03762), eq. 1 and section 3.2.2; across two sequences as in 2112.10752, 3.3.
+    """
+
+    def __init__(self, channels: int, heads: int, context: int | None = None, causal: bool = False):
+        super().__init__()
+        self.channels, self.heads = expect.integer("channels", channels, 1), expect.integer("heads", heads, 1)
+        if channels % heads:
+            raise ValueError(f"heads: got {heads}, expected a divisor of channels = {channels}")
+        self.context = None if context is None else expect.integer("context", context, 1)
+        self.causal = expect.choice("causal", causal, (False, True))
+        if causal and context is not None:
+            raise ValueError("causal: got True, expected False with a context (its tokens are not in x's order)")
+        self.query = nn.Linear(channels, channels, bias=False)
+        self.key_value = nn.Linear(context or channels, 2 * channels, bias=False)
+        self.out = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """context: (B, L_context, context), in cross-attention only. mask: bool (B, L_context), False for padding."""
+        source = self._source(x, context)  # (B, L_context, context), or x itself
+        if mask is not None:
+            _check_mask(mask, tuple(source.shape[:2]))
+        q = self._split(self.query(x))  # (B, heads, L, d)
+        k, v = (self._split(y) for y in self.key_value(source).chunk(2, dim=2))  # (B, heads, L_context, d)
+        h = attend(q, k, v, mask, self.causal)  # (B, heads, L, d)
+        return self.out(h.transpose(1, 2).flatten(2))  # (B, L, channels)
+
+    def _source(self, x: Tensor, context: Tensor | None) -> Tensor:
+        expect.tensor("x", x, f"B L {self.channels}")
+        if (context is None) != (self.context is None):
+            wanted = "None (built without context=)" if self.context is None else "the sequence to read from"
+            raise ValueError(f"context: got {'None' if context is None else 'a value'}, expected {wanted}")
+        return x if context is None else expect.tensor("context", context, f"{len(x)} L_context {self.context}")
+
+    def _split(self, y: Tensor) -> Tensor:
+        return y.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, L, channels) -> (B, heads, L, d)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v, shape (B, heads, L, d), over the keys that `mask` (B, L_context) marks True.
+
+    A query left without a key (a text of padding only) gets zeros: it attends to all, and the result is dropped.
+    Handing it to the softmax as it is would be 0/0, which some devices answer with NaN gradients.
+    """
+    if mask is None:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    seen = mask[:, None, None, :]  # (B, 1, 1, L_context)
+    if causal:
+        seen = seen & mask.new_ones(q.shape[2], k.shape[2]).tril()  # (B, 1, L, L_context)
+    some = seen.any(dim=3, keepdim=True)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen | ~some) * some
+
+
+def _check_mask(mask: Tensor, shape: tuple[int, int]) -> None:
+    # A float mask would be added to the scores instead, and one row would be shared by all texts: neither in silence.
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        raise TypeError(f"mask: got {getattr(mask, 'dtype', type(mask).__name__)}, expected a bool tensor")
+    if mask.shape != shape:
+        raise ValueError(f"mask: got shape {tuple(mask.shape)}, expected {shape}")

@@ -1,0 +1,199 @@
+"""Pictures, curves and tables. Every function returns what it drew and shows nothing itself.
+
+Pictures are float (N, C, H, W) in [-1, 1], one channel (grey) or three; values outside are clamped, as a model may
+overshoot. Colours are M. Petroff's ten, told apart by colour-blind readers too (arXiv 2107.02270, table 1); lines and
+points also differ in dash and shape. Figures are opaque white: legible on a light page and on a dark one.
+"""
+
+import io
+import math
+import textwrap
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from IPython.display import display
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from minidiff import expect
+from minidiff.tables import rounded, table
+
+__all__ = ["COLOURS", "curve", "grid", "rows", "scatter", "table", "tile"]
+
+COLOURS = "#3f90da #ffa90e #bd1f01 #94a4a2 #832db6 #a96b59 #e76300 #b9ac70 #717581 #92dadd".split()
+DASHES = ("-", "--", "-.", ":")
+SHAPES = "osD^v<>PX*"
+DPI = 100
+CELL = 64  # screen pixels, at least, for the side of a picture in a grid
+
+
+def tile(images, columns: int = 8, *, scale: int = 1, gap: int | None = None, lead: int = 0) -> np.ndarray:
+    """All `images` (N, C, H, W) in one picture: uint8 (height, width, 3), `columns` to a row, on white.
+
+    Every pixel becomes a square of `scale` pixels. `gap` pixels (before scaling; a sixteenth of the width if None)
+    lie between pictures, and `lead` more above each row. TypeError or ValueError for anything but pictures.
+    """
+    x = _pictures(images)
+    n, _, h, w = x.shape
+    columns = min(expect.integer("columns", columns, 1), n)
+    scale = expect.integer("scale", scale, 1)
+    gap = max(1, w // 16) if gap is None else expect.integer("gap", gap, 0)
+    rows = -(-n // columns)
+    lead = expect.integer("lead", lead, 0)
+    page = np.full((rows, h + gap + lead, columns, w + gap, 3), 255, np.uint8)
+    for k, picture in enumerate(_bytes(x)):
+        page[k // columns, lead : lead + h, k % columns, :w] = picture
+    page = page.reshape(rows * (h + gap + lead), columns * (w + gap), 3)
+    page = page[: len(page) - gap, : page.shape[1] - gap]
+    return page.repeat(scale, 0).repeat(scale, 1)
+
+
+def grid(images, columns: int = 8, titles=None, title: str | None = None, scale: int | None = None) -> Figure:
+    """The pictures `images` (N, C, H, W) in a grid, each under its entry of `titles` (N texts or numbers).
+
+    `scale` is the side in screen pixels of one of their pixels; None makes each picture about 64 wide, or as wide as
+    its title needs.
+    """
+    x = _pictures(images)
+    n, _, h, w = x.shape
+    columns = min(expect.integer("columns", columns, 1), n)
+    scale = _scale(w, titles) if scale is None else expect.integer("scale", scale, 1)
+    texts = _wrapped(titles, n, w * scale)
+    gap = max(1, w // 16)
+    lead = math.ceil(max(13 * text.count("\n") + 16 for text in texts) / scale) if any(texts) else 0
+    figure, ax = _page(tile(x, columns, gap=gap, lead=lead), scale, title)
+    for k, text in enumerate(texts):
+        at = (k % columns * (w + gap) + w / 2 - 0.5, (k // columns) * (h + gap + lead) + lead - 0.5)
+        ax.annotate(text, at, (0, 2), textcoords="offset points", ha="center", va="bottom", size=8)
+    return _fit(figure, ax)
+
+
+def rows(images: dict, title: str | None = None, scale: int | None = None) -> Figure:
+    """One labelled row of pictures for each entry of `images`, label -> (N, C, H, W), all with one C, H and W."""
+    if not isinstance(images, dict) or not images:
+        raise TypeError(f"images: got {type(images).__name__}, expected a dict of label -> pictures")
+    sets = {str(label): _pictures(x, f"images[{label!r}]") for label, x in images.items()}
+    shapes = {tuple(x.shape[1:]) for x in sets.values()}
+    if len(shapes) > 1:
+        raise ValueError(f"images: got pictures of shapes {sorted(shapes)}, expected one shape")
+    _, h, w = shapes.pop()
+    scale = _scale(w) if scale is None else expect.integer("scale", scale, 1)
+    longest = max(len(x) for x in sets.values())
+    blank = [torch.cat([x, x.new_ones(longest - len(x), *x.shape[1:])]) for x in sets.values()]
+    figure, ax = _page(tile(torch.cat(blank), longest, gap=(gap := max(1, w // 16))), scale, title)
+    centres = [k * (h + gap) + h / 2 - 0.5 for k in range(len(sets))]
+    ax.set_yticks(centres, [textwrap.fill(label, 28) for label in sets])
+    return _fit(figure, ax)
+
+
+def curve(values, ax: Axes | None = None, *, xlabel="", ylabel="", title="") -> Axes:
+    """A line through `values`: numbers against 0, 1, …, or a pair (xs, ys), or a dict label -> either of these."""
+    lines = values if isinstance(values, dict) else {"": values}
+    if not lines:
+        raise ValueError("values: got an empty dict, expected at least one line")
+    lines = {str(label): _line(label, line) for label, line in lines.items()}
+    ax = _axes(ax, (5.5, 3.4), xlabel, ylabel, title)
+    for k, (label, (xs, ys)) in enumerate(lines.items()):
+        ax.plot(xs, ys, DASHES[k % 4], color=COLOURS[k % 10], label=label, marker="." if len(ys) < 20 else "")
+    if isinstance(values, dict):
+        ax.legend(frameon=False)
+    return ax
+
+
+def scatter(points, labels=None, ax: Axes | None = None, *, xlabel="", ylabel="", title="") -> Axes:
+    """The points (N, 2), coloured and shaped by `labels` (N,), numbers or texts; both axes have one scale."""
+    xy = expect.tensor("points", _tensor(points), "N 2", finite=True).numpy()
+    labels = None if labels is None else np.asarray(labels)
+    if labels is not None and labels.shape != (len(xy),):
+        raise ValueError(f"labels: got shape {labels.shape}, expected ({len(xy)},)")
+    ax = _axes(ax, (4.8, 4.2), xlabel, ylabel, title)
+    for k, label in enumerate([None] if labels is None else np.unique(labels)):
+        chosen = xy if label is None else xy[labels == label]
+        style = dict(color=COLOURS[k % 10], marker=SHAPES[(k + k // 10) % 10], s=max(8, min(24, 8000 / len(xy))))
+        ax.scatter(*chosen.T, **style, alpha=0.8, linewidths=0, label=label)
+    ax.set_aspect("equal", adjustable="datalim")
+    if labels is not None:
+        beside = dict(loc="center left", bbox_to_anchor=(1, 0.5), ncols=1 + k // 15, fontsize=9)
+        ax.legend(frameon=False, markerscale=1.5, handletextpad=0.2, columnspacing=0.8, **beside)
+    return ax
+
+
+class _Shown(Figure):
+    """A figure that a notebook shows once, also as a cell's last value (pyplot would show it again after the cell)."""
+
+    def _ipython_display_(self) -> None:
+        plt.close(self)
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png")
+        display({"image/png": buffer.getvalue(), "text/plain": repr(self)}, raw=True)
+
+
+def _tensor(x):
+    return torch.as_tensor(x).detach().cpu() if isinstance(x, (Tensor, np.ndarray)) else x
+
+
+def _pictures(x, name="images") -> Tensor:
+    x = expect.tensor(name, _tensor(x), "N C H W", finite=True).float()
+    if x.shape[1] not in (1, 3):
+        raise ValueError(f"{name}: got shape {tuple(x.shape)}, expected 1 or 3 channels")
+    return x
+
+
+def _bytes(x: Tensor) -> np.ndarray:
+    x = ((x.clamp(-1, 1) + 1) * 127.5).round().byte()
+    return x.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()  # (N, H, W, 3)
+
+
+def _scale(width: int, titles=None) -> int:
+    longest = max((len(word) for text in titles or () for word in rounded(text).split()), default=0)
+    return max(1, round(CELL / width), -(-7 * longest // width))  # no word wider than its picture
+
+
+def _wrapped(titles, n: int, width: int) -> list[str]:
+    texts = [""] * n if titles is None else [rounded(t) for t in titles]
+    if len(texts) != n:
+        raise ValueError(f"titles: got {len(texts)}, expected one for each of the {n} pictures")
+    return [textwrap.fill(text, max(4, width // 6), break_long_words=False) for text in texts]
+
+
+def _page(picture: np.ndarray, scale: int, title: str | None) -> tuple[Figure, Axes]:
+    """A figure with the picture drawn in it at `scale` screen pixels to the pixel, and no frame."""
+    height, width, _ = picture.shape
+    figure = plt.figure(
+        figsize=(width * scale / DPI, height * scale / DPI), dpi=DPI, facecolor="white", FigureClass=_Shown
+    )
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.imshow(picture, interpolation="nearest", aspect="auto")
+    ax.set(xticks=[], yticks=[], title=title or "")
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    return figure, ax
+
+
+def _fit(figure: Figure, ax: Axes, pad: int = 6) -> Figure:
+    """Grow the figure until titles and labels fit too: the picture keeps its place on whole screen pixels."""
+    size, need = ax.get_window_extent().frozen(), ax.get_tightbbox()
+    left, low = math.ceil(-need.x0) + pad, math.ceil(-need.y0) + pad
+    width, height = math.ceil(need.x1) + left + pad, math.ceil(need.y1) + low + pad
+    figure.set_size_inches(width / DPI, height / DPI)
+    ax.set_position((left / width, low / height, size.width / width, size.height / height))
+    return figure
+
+
+def _axes(ax: Axes | None, size, xlabel, ylabel, title) -> Axes:
+    if ax is None:
+        ax = plt.figure(figsize=size, dpi=DPI, facecolor="white", layout="constrained").subplots()
+        ax.spines[["top", "right"]].set_visible(False)
+    ax.set(**{k: v for k, v in dict(xlabel=xlabel, ylabel=ylabel, title=title).items() if v})
+    return ax
+
+
+def _line(label, line) -> tuple[np.ndarray, np.ndarray]:
+    ys = line[1] if isinstance(line, tuple) and len(line) == 2 else line
+    ys = np.asarray(_tensor(ys), float)
+    xs = np.asarray(_tensor(line[0]), float) if isinstance(line, tuple) else np.arange(len(ys))
+    if ys.ndim != 1 or xs.shape != ys.shape or not len(ys):
+        raise ValueError(f"values {label!r}: got shapes {xs.shape} and {ys.shape}, expected two equal (N,), N > 0")
+    return xs, ys

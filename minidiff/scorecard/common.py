@@ -1,0 +1,48 @@
+"""What every lesson's measurements share: a claim, the course's judge, models trained from a recipe, a spread."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from statistics import mean, stdev
+
+import torch
+from torch import Tensor, nn
+
+from minidiff import checkpoints, data, device, profile, seed_everything
+from minidiff.recipes import RECIPES
+from minidiff.train import Ema, fit, run
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of a lesson. paper: its figure and source; ours: the same, measured; why: when it does not hold."""
+
+    lesson: str
+    text: str
+    paper: str
+    ours: str
+    holds: bool | None
+    why: str = ""
+
+
+def judge() -> Callable[[Tensor], Tensor]:
+    """Pictures (N, 1, 16, 16) or (N, 1, 8, 8) -> features (N, 64) of the shipped digit classifier, for `metrics`."""
+    return torch.no_grad()(checkpoints.load("classifier-digits").features)
+
+
+@cache
+def trained(name: str, seed: int) -> nn.Module:
+    """The averaged model of a recipe, trained now with this seed for the profile's steps, in eval mode on the CPU."""
+    recipe = RECIPES[name]
+    seed_everything(seed)
+    model = recipe.build().to(device())
+    ema = Ema(model)
+    batches = data.batches(*recipe.data("train"), size=recipe.batch, seed=seed)
+    run(fit(model, batches, recipe.steps[profile()], recipe.lr, seed=seed, ema=ema), desc=f"{name} seed {seed}")
+    return ema.model.cpu()
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """Mean ± standard deviation over seeds, "0.351 ± 0.012"; the value alone if there is one."""
+    centre = f"{mean(values):.{digits}g}"
+    return centre if len(values) < 2 else f"{centre} ± {stdev(values):.1g}"

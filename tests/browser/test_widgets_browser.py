@@ -1,0 +1,215 @@
+"""The base widgets in a real JupyterLab: they answer to keys and fingers, come back, play, and say what they show."""
+
+import re
+import time
+
+import nbformat
+import pytest
+
+SETUP = """
+import time
+import torch
+from minidiff.widgets import Choice, Explorer, Pad, Player, Slider, Stops
+
+def blob(x, y, size=16):
+    line = torch.linspace(-3, 3, size)
+    return 2 * torch.exp(-(line - x) ** 2 - (-line[:, None] - y) ** 2) - 1
+"""
+CELLS = {
+    "sliders": """
+grey = Explorer(
+    lambda temperature, count, tone: tone * blob(temperature - 1, 0).expand(count, 1, 16, 16),
+    alt="{count} blobs at temperature {temperature}",
+    temperature=Slider("temperature", 0.0, 2.0, 0.02, 1.0, unit="of 2"),
+    count=Stops("number of pictures", [1, 2, 4, 8], 4, unit="blobs"),
+    tone=Choice("tone", {"white on black": 1, "black on white": -1}, 1),
+)
+grey.add_class("t-sliders")""",
+    "pad": """
+torch.manual_seed(0)
+codes, kinds = torch.randn(300, 2), torch.arange(300) % 10
+plane = Explorer(
+    lambda code: blob(*code),
+    alt=lambda code: f"a blob at {code[0]:.2f}, {code[1]:.2f}",
+    code=Pad("code", codes + kinds[:, None] / 4 - 1, kinds, corners=((-3, -3), (3, 3)), names=("z1", "z2")),
+)
+plane.add_class("t-pad")""",
+    "slow": """
+def slow(code):
+    time.sleep(0.15)
+    return blob(*code)
+lazy = Explorer(slow, alt=lambda code: f"slowly {code[0]:.2f}, {code[1]:.2f}", code=Pad("code", names=("z1", "z2")))
+lazy.add_class("t-slow")""",
+    "player": """
+frames = [blob(-2 + step / 10, 0) for step in range(40)]
+movie = Explorer(
+    lambda step: frames[step],
+    alt="frame {step}",
+    step=Player("step", len(frames), unit="of 40", speed=32),
+)
+movie.add_class("t-player")""",
+    "broken": """
+def broken(k):
+    if k == 3:
+        raise ValueError("three is not allowed")
+    return blob(k, 0)
+bad = Explorer(broken, alt="number {k}", k=Slider("number", 0, 5, 1, 2))
+bad.add_class("t-broken")""",
+}
+
+
+@pytest.fixture(scope="module")
+def book(lab, notebook):
+    """A notebook of the widgets above, opened and run."""
+    cells = [nbformat.v4.new_code_cell(source.strip()) for source in (SETUP, *CELLS.values())]
+    book = nbformat.v4.new_notebook(cells=cells)
+    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(book, lab.root / "widgets.ipynb")
+    return notebook("widgets.ipynb")
+
+
+def test_sliders_change_the_picture_and_back(book):
+    grey = book.explorer("t-sliders")
+    first = grey.picture()
+    grey.alt("4 blobs at temperature 1.0")
+    grey.press("temperature", "ArrowRight", 2)
+    grey.alt("4 blobs at temperature 1.04")
+    second = grey.changed(first)
+    grey.press("count", "ArrowRight")
+    grey.alt("8 blobs at temperature 1.04")
+    grey.changed(second)
+    grey.press("count", "ArrowLeft")
+    grey.shows(second)
+    grey.press("temperature", "ArrowLeft", 2)
+    grey.shows(first)
+    grey.choose("tone", "black on white")
+    grey.changed(first)
+    grey.press("temperature", "ArrowLeft", 3)
+    grey.alt("4 blobs at temperature 0.94")
+    grey.button("Reset")
+    grey.shows(first)
+
+
+def test_every_control_has_a_name_for_a_screen_reader(book):
+    for which, role, name in [
+        ("t-sliders", "slider", "temperature (of 2)"),
+        ("t-sliders", "slider", "number of pictures (blobs)"),
+        ("t-sliders", "combobox", "tone"),
+        ("t-player", "slider", "step (of 40)"),
+        ("t-player", "combobox", "frames/s"),
+        ("t-pad", "application", "code: point with the mouse, or use the arrow keys"),
+    ]:
+        book.explorer(which).box.get_by_role(role, name=name, exact=True).wait_for()
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
+def test_nothing_is_clipped(book, theme):
+    book.theme(theme)
+    texts = book.page.locator(".minidiff-explorer :is(label, .widget-readout, button, output, select)")
+    assert texts.count() >= 12
+    for text, clipped in texts.evaluate_all("(all) => all.map((e) => [e.innerText, e.scrollWidth > e.clientWidth])"):
+        assert not clipped, text
+
+
+def test_pad_follows_the_finger_and_the_arrow_keys(book):
+    plane = book.explorer("t-pad")
+    first = plane.picture()
+    plane.alt("a blob at 0.00, 0.00")
+    plane.drag("code", (0.3, 0.2), (0.8, 0.4))
+    moved = plane.changed(first)
+    plane.alt("a blob at 1.67, 0.33")
+    plane.drag("code", (0.8, 0.4), (2.0, -1.0))  # out of the pad: it stays at the corner
+    plane.alt("a blob at 3.00, 3.00")
+    plane.press("code", "ArrowLeft", 2)
+    plane.alt("a blob at 2.70, 3.00")
+    plane.press("code", "ArrowDown", 2)
+    plane.alt("a blob at 2.70, 2.70")
+    assert plane.control("code").locator("canvas").evaluate("(e) => e === document.activeElement")
+    plane.button("Reset")
+    plane.shows(first)
+    assert moved != first
+
+
+def test_fast_drag_over_a_slow_picture_ends_on_the_last_place(book):
+    lazy = book.explorer("t-slow")
+    lazy.picture()
+    start = time.time()
+    lazy.drag("code", (0.2, 0.2), (0.55, 0.45), steps=60)
+    lazy.alt("slowly 0.00, 0.00")
+    print(f"60 moves over a picture of 150 ms: the last was shown after {time.time() - start:.1f} s")
+    assert lazy.control("code").locator("output").inner_text() == "z1 0.00, z2 0.00"
+
+
+def test_player_plays_pauses_steps_and_rewinds(book):
+    movie = book.explorer("t-player")
+    first = movie.picture()
+    time.sleep(0.3)
+    movie.shows(first)  # it starts paused
+    movie.button("Play")
+    movie.changed(first)
+    movie.button("Pause")
+    paused = movie.box.get_by_role("button", name="Play", exact=True)
+    paused.wait_for()
+    held = movie.picture()
+    time.sleep(0.3)
+    movie.shows(held)
+    movie.button("Next")
+    movie.changed(held)
+    movie.button("Back")
+    movie.shows(held)
+    movie.button("First")
+    movie.shows(first)
+    movie.press("step", "ArrowRight", 2)
+    movie.alt("frame 2")
+    movie.button("Play")
+    movie.alt("frame 39")  # it stops at the end ...
+    paused.wait_for()
+    movie.button("Play")
+    movie.alt(re.compile("frame [1-9]$"))  # ... and begins anew
+    movie.button("Reset")
+    movie.shows(first)
+
+
+def test_an_error_is_shown_and_reported(book):
+    bad = book.explorer("t-broken")
+    first = bad.picture()
+    bad.press("k", "ArrowRight")
+    bad.box.get_by_text("ValueError: three is not allowed").wait_for()
+    assert bad.image.is_hidden() and not bad.image.get_attribute("src")
+    book.page.wait_for_function("kernelErrors.length")
+    assert book.errors() == ["ValueError: three is not allowed"]
+    bad.press("k", "ArrowLeft")
+    bad.shows(first)
+    assert bad.box.get_by_role("alert").is_hidden()
+
+
+def test_a_slow_picture_says_so(book):
+    lazy = book.explorer("t-slow")
+    lazy.picture()
+    lazy.press("code", "ArrowLeft", 8)
+    lazy.box.locator(".minidiff-busy.minidiff-on").wait_for()
+    lazy.box.locator(".minidiff-busy:not(.minidiff-on)").wait_for(state="attached")
+    lazy.alt(re.compile("^slowly -1.20"))
+
+
+def test_the_page_is_watched(book):
+    page = book.page
+    page.evaluate("""() => {
+      setTimeout(() => { throw new Error("planted"); });
+      fetch("http://192.0.2.1/planted.js").catch(() => {});  // an address that nobody has
+    }""")
+    page.wait_for_timeout(200)
+    assert page.errors == ["planted"] and page.outside == ["http://192.0.2.1/planted.js"]
+    with pytest.raises(AssertionError):
+        book.assert_clean()
+    page.errors.clear()
+    page.outside.clear()
+
+
+def test_time_from_a_move_to_the_picture(book):
+    grey = book.explorer("t-sliders")
+    grey.picture()
+    for name, keys in (("new", ["ArrowRight"] * 50), ("seen", ["ArrowLeft"] * 50)):
+        times = grey.answer_times("temperature", keys)
+        print(f"{name} pictures: p50 {times[24]:.0f} ms, p95 {times[47]:.0f} ms of {len(times)} moves")
+        assert len(times) == 50

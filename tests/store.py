@@ -1,0 +1,47 @@
+"""Run notebooks from top to bottom and store what they show, in the form that test_notebooks.py asks for.
+
+`make notebooks` runs it in profile cpu. What needs a running kernel is left out: without one, a widget shows an error.
+"""
+
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def store(path: Path) -> None:
+    """Execute the notebook in its own folder, strip it, and replace the file. An error in a cell changes nothing."""
+    notebook = nbformat.read(path, as_version=4)
+    context = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(notebook, resources=context, timeout=None, record_timing=False, coalesce_streams=True).execute()
+    strip(notebook)
+    whole = path.with_suffix(".tmp")
+    nbformat.write(notebook, whole)
+    os.replace(whole, path)
+
+
+def strip(notebook) -> None:
+    """Drop widget views, widget state and whatever differs from machine to machine."""
+    notebook.metadata = nbformat.from_dict(METADATA)
+    for cell in notebook.cells:
+        cell.metadata = nbformat.from_dict({"tags": cell.metadata.tags} if "tags" in cell.metadata else {})
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+
+
+if __name__ == "__main__":
+    for path in map(Path, sys.argv[1:]):
+        began = time.monotonic()
+        store(path)
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20  # KiB on Linux; the largest kernel yet
+        print(f"{path}: {time.monotonic() - began:.0f} s, {path.stat().st_size / 1e6:.2f} MB, peak {peak:.2f} GiB")

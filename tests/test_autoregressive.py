@@ -1,0 +1,151 @@
+"""Lesson 00's module: causality by gradients, a likelihood that sums to one, samplers that follow it."""
+
+import pytest
+import torch
+
+from minidiff import data
+from minidiff.autoregressive import (
+    LEVELS,
+    IndependentPixels,
+    MaskedConv,
+    PixelModel,
+    draw,
+    from_levels,
+    to_levels,
+)
+
+
+def small_model():
+    torch.manual_seed(0)
+    model = PixelModel(width=8, blocks=2, dropout=0.0).eval()
+    torch.nn.init.normal_(model.head[-1].weight, std=2.0)  # sharp enough that the pixels matter
+    return model
+
+
+def test_levels_round_trip():
+    x, _ = data.digits("train", 8)
+    assert torch.equal(from_levels(to_levels(x)), x)
+    assert to_levels(x).min() == 0 and to_levels(x).max() == LEVELS - 1
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_masked_convolution_sees_only_what_came_before(own):
+    torch.manual_seed(0)
+    x = torch.randn(1, 1, 8, 8, requires_grad=True)
+    out = MaskedConv(1, 1, 5, own)(x)
+    for place in (0, 9, 27, 63):
+        (seen,) = torch.autograd.grad(out.flatten()[place], x, retain_graph=True)
+        after = seen.flatten()[place + 1 :] if own else seen.flatten()[place:]
+        assert (after == 0).all()
+    assert (seen.flatten()[62] != 0) and (seen.flatten()[63] != 0) == own
+
+
+def test_every_logit_depends_on_the_pixels_before_it_and_on_no_other():
+    model = small_model()
+    x = torch.randn(1, 1, 8, 8, requires_grad=True)
+    logits = model(x, torch.tensor([3])).sum(1).flatten()  # a sum over levels per place
+    for place in (0, 5, 20, 63):
+        (seen,) = torch.autograd.grad(logits[place], x, retain_graph=True)
+        assert (seen.flatten()[place:] == 0).all()
+        assert place == 0 or (seen.flatten()[:place] != 0).any()
+
+
+def test_probabilities_of_all_levels_of_the_last_pixel_sum_to_the_rest():
+    model = small_model()
+    x = torch.full((LEVELS, 1, 8, 8), -1.0)
+    x[:, 0, 7, 7] = torch.arange(LEVELS) / 8 - 1
+    y = torch.full((LEVELS,), 4)
+    with torch.no_grad():
+        total = torch.logsumexp(model.log_prob(x, y), 0)
+        without = (
+            torch.log_softmax(model(x[:1], y[:1]), 1)[0, 0].sum()
+            - torch.log_softmax(model(x[:1], y[:1]), 1)[0, 0, 7, 7]
+        )
+    assert total.item() == pytest.approx(without.item(), abs=1e-4)
+
+
+def test_loss_is_minus_log_prob_a_pixel_and_labels_sum_out():
+    model = small_model()
+    x, y = data.digits("test", 8)
+    x, y = x[:20], y[:20]
+    assert model.loss(x, y).item() == pytest.approx(-model.log_prob(x, y).mean().item() / 64, rel=1e-5)
+    each = torch.stack([model.log_prob(x, torch.full((20,), k)).double().exp() for k in range(10)])
+    assert torch.allclose(model.log_prob_unlabelled(x).double(), each.mean(0).log(), atol=1e-3)
+
+
+def test_first_pixels_are_drawn_as_often_as_the_model_says():
+    model = small_model()
+    labels = torch.full((4000,), 7)
+    generator = torch.Generator().manual_seed(0)
+    steps = model.paint(labels, generator=generator)
+    next(steps)
+    x = next(steps)
+    with torch.no_grad():
+        first = model(torch.full((1, 1, 8, 8), -1.0), labels[:1]).softmax(1)[0, :, 0, 0]
+        second = model(x, labels).softmax(1)[:, :, 0, 1].mean(0)
+    seen = torch.nn.functional.one_hot(to_levels(x), LEVELS).float().mean(0)
+    assert (seen[0, 0] - first).abs().max() < 0.03
+    assert (seen[0, 1] - second).abs().max() < 0.03
+
+
+def test_paint_yields_one_more_pixel_each_time_and_ends_in_sample():
+    model = small_model()
+    labels = torch.tensor([0, 1, 2])
+    steps = list(model.paint(labels, generator=torch.Generator().manual_seed(1)))
+    assert len(steps) == 64
+    for k, (a, b) in enumerate(zip(steps, steps[1:])):
+        changed = (a != b).flatten(1).any(0).nonzero().flatten()
+        assert set(changed.tolist()) <= {k + 1}
+    assert torch.equal(steps[-1], model.sample(3, labels, generator=torch.Generator().manual_seed(1)))
+
+
+def test_temperature_zero_takes_the_likeliest():
+    logits = torch.tensor([[0.0, 3.0, 1.0], [2.0, 0.0, 1.0]])
+    assert draw(logits, 0).tolist() == [1, 0]
+    counts = draw(logits[:1].expand(20_000, -1), 2.0, torch.Generator().manual_seed(0)).bincount(minlength=3) / 20_000
+    assert torch.allclose(counts, (logits[0] / 2).softmax(0), atol=0.02)
+
+
+def test_independent_pixels_count_levels_and_add_one():
+    x = torch.full((4, 1, 8, 8), -1.0)
+    x[0, 0, 3, 3] = 1.0
+    model = IndependentPixels(x, torch.tensor([0, 0, 0, 1]), classes=2)
+    assert model.log_probs[0, 3, 3, 16].exp().item() == pytest.approx(2 / 20)
+    assert model.log_probs[0, 3, 3, 0].exp().item() == pytest.approx(3 / 20)
+    assert model.log_probs[1, 3, 3, 0].exp().item() == pytest.approx(2 / 18)
+    y = torch.tensor([0])
+    expected = model.log_probs[0].gather(-1, to_levels(x[:1])[0, ..., None]).sum()
+    assert model.log_prob(x[:1], y).item() == pytest.approx(expected.item())
+
+
+def test_independent_pixels_beat_uniform_on_held_out_digits_and_sample_their_counts():
+    x, y = data.digits("train", 8)
+    model = IndependentPixels(x, y)
+    held_out = model.log_prob(*data.digits("test", 8)).mean()
+    assert -held_out / 64 < 0.7 * torch.tensor(float(LEVELS)).log()
+    drawn = model.sample(3000, torch.zeros(3000).long(), generator=torch.Generator().manual_seed(0))
+    share = (drawn[:, 0, 0, 2] == -1).float().mean()
+    assert share.item() == pytest.approx(model.log_probs[0, 0, 2, 0].exp().item(), abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: to_levels(torch.full((1, 1, 8, 8), 0.1)), "x: got values between the grey levels"),
+        (lambda: to_levels(torch.full((1, 1, 8, 8), 2.0)), "x: got values from 2 to 2"),
+        (lambda: to_levels(torch.full((1, 1, 8, 8), float("nan"))), "x: got NaN"),
+        (lambda: PixelModel(width=0), "width: got 0"),
+        (lambda: PixelModel(dropout=1.5), "dropout: got 1.5"),
+        (lambda: small_model()(torch.zeros(1, 1, 16, 16), torch.tensor([0])), "x: got"),
+        (lambda: small_model()(torch.zeros(2, 1, 8, 8), torch.tensor([0])), "y: got"),
+        (lambda: small_model()(torch.zeros(1, 1, 8, 8), torch.tensor([10])), "y: got labels 10 to 10"),
+        (lambda: small_model().paint(torch.tensor([11])), "labels: got labels 11"),
+        (lambda: small_model().paint(torch.tensor([1]), temperature=-1), "temperature: got -1"),
+        (lambda: small_model().sample(2, torch.tensor([1])), "labels: got"),
+        (lambda: small_model().sample(0), "n: got 0"),
+        (lambda: IndependentPixels(*data.digits("train", 8)).sample(0), "n: got 0"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,548 @@
+"""The command line, called in the process with small recipes, and a few times as the process a user starts."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import types
+from collections import namedtuple
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from minidiff import checkpoints, cli, commands, doctor, train
+from minidiff.data import DownloadError
+from minidiff.recipes import RECIPES, Recipe
+
+EVENTS = {}  # step -> what happens when `Labelled` computes its loss then
+X = torch.linspace(-1, 1, 64 * 16).reshape(64, 1, 4, 4)
+Y = torch.arange(64) % 3
+
+
+class Labelled(nn.Module):
+    """Learns the mean picture of each of three classes; draws it with noise."""
+
+    def __init__(self, classes=3):
+        super().__init__()
+        self.classes, self.seen = classes, 0
+        self.means = nn.Parameter(torch.randn(classes, 1, 4, 4))
+
+    def loss(self, x, y):
+        if self.training:
+            EVENTS.get(self.seen, lambda: None)()
+            self.seen += 1
+        return (self.means[y] + 0.1 * torch.randn_like(x) - x).square().mean()
+
+    def sample(self, n, labels=None, temperature=1.0, generator=None):
+        noise = torch.randn(n, 1, 4, 4, generator=generator)
+        return self.means[labels].detach() + temperature * noise
+
+
+class Unlabelled(nn.Module):
+    """Takes neither labels nor a temperature."""
+
+    def __init__(self):
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(1, 4, 4))
+
+    def loss(self, x):
+        return (self.mean - x).square().mean()
+
+    def sample(self, n, labels=None, generator=None):
+        assert labels is None
+        return self.mean.expand(n, -1, -1, -1)
+
+
+class NoSample(Unlabelled):
+    sample = property()
+
+
+def no_network(split):
+    raise DownloadError("could not get cifar-10-python.tar.gz:\n  no network")
+
+
+@pytest.fixture(autouse=True)
+def house(monkeypatch, tmp_path):
+    """Small recipes, a folder of their own for data and checkpoints, the profile ci on the CPU."""
+    steps = {"ci": 5, "cpu": 7, "gpu": 9}
+    small = {
+        "labelled-toy": Recipe(Labelled, lambda split: (X, Y), steps, batch=16),
+        "plain-toy": Recipe(Unlabelled, lambda split: (X,), steps, batch=16),
+        "code-toy": Recipe(NoSample, lambda split: (X,), steps),
+        "far-toy": Recipe(Unlabelled, no_network, steps),
+        "wild-toy": Recipe(Unlabelled, lambda split: (X * float("inf"),), steps),
+    }
+    for name, recipe in small.items():
+        monkeypatch.setitem(RECIPES, name, recipe)
+    monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "shipped")
+    for name, value in {"PROFILE": "ci", "DEVICE": "cpu", "DATA": str(tmp_path / "data")}.items():
+        monkeypatch.setenv(f"MINIDIFF_{name}", value)
+    monkeypatch.chdir(tmp_path)
+    EVENTS.clear()
+
+
+@pytest.fixture
+def shell(capsys):
+    """Runs a command line: (status, stdout, stderr without the progress bar)."""
+
+    def call(line, *more):
+        status = cli.main([*line.split(), *more])
+        out, err = capsys.readouterr()
+        return status, out, "".join(part for part in err.splitlines(keepends=True) if "%" not in part)
+
+    return call
+
+
+def refused(result, *words):
+    """One line on stderr with these words, nothing on stdout, status 2."""
+    status, out, err = result
+    assert (status, out, err.count("\n")) == (2, "", 1), result
+    assert err.startswith("minidiff: ")
+    for word in words:
+        assert word in err
+    return True
+
+
+def test_train_writes_a_checkpoint_that_says_how(shell, tmp_path):
+    status, out, err = shell("train labelled-toy")
+    path = tmp_path / "data" / "trained" / "labelled-toy.safetensors"
+    assert (status, err) == (0, "")
+    first, second = out.splitlines()
+    card = checkpoints.card(path)
+    assert second == str(path) and first.startswith("labelled-toy: 5 steps, loss ")
+    assert f"{card['metrics']['test_loss']:.4g}" in first
+    assert card["command"] == "python -m minidiff train labelled-toy --steps 5 --profile ci --seed 0"
+    assert (card["recipe"], card["args"], card["seed"], card["steps"]) == ("labelled-toy", {}, 0, 5)
+    assert card["data"] == "train split: float32 (64, 1, 4, 4), int64 (64,)"
+    assert sorted(os.listdir(path.parent)) == ["labelled-toy.json", "labelled-toy.safetensors"]
+
+
+def test_train_keeps_the_average_of_the_weights(shell, monkeypatch):
+    averages = []
+    monkeypatch.setattr(commands, "Ema", lambda model: averages.append((train.Ema(model), model)) or averages[-1][0])
+    shell("train labelled-toy --out a.safetensors --steps 30")
+    ema, model = averages[0]
+    saved = checkpoints.load("a.safetensors").means
+    assert torch.equal(saved, ema.model.means.half().float())
+    assert not torch.equal(saved, model.means.half().float())
+
+
+def test_the_card_repeats_the_run(shell):
+    shell("train labelled-toy --seed 3 --profile cpu --out a.safetensors")
+    command = checkpoints.card("a.safetensors")["command"]
+    assert command == "python -m minidiff train labelled-toy --steps 7 --profile cpu --seed 3"
+    shell(command.removeprefix("python -m minidiff "), "--out", "b.safetensors")
+    shell("train labelled-toy --seed 4 --profile cpu --out c.safetensors")
+    a, b, c = (Path(f"{name}.safetensors").read_bytes() for name in "abc")
+    assert a == b != c
+
+
+def test_the_seed_reaches_batches_and_noise(shell, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        commands, "fit", lambda *args, **kwargs: given.append((args, kwargs)) or train.fit(*args, **kwargs)
+    )
+    shell("train labelled-toy --seed 3 --out a.safetensors")
+    [((_, batches, steps, lr), kwargs)] = given
+    assert (batches.seed, batches.size, steps, lr, kwargs["seed"]) == (3, 16, 5, 1e-3, 3)
+
+
+def test_train_for_seconds(shell):
+    status, out, err = shell("train plain-toy --seconds 0.2 --out a.safetensors")
+    card = checkpoints.card("a.safetensors")
+    assert status == 0 and card["steps"] > 5 and f"plain-toy: {card['steps']} steps" in out
+    assert card["command"] == "python -m minidiff train plain-toy --seconds 0.2 --profile ci --seed 0"
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def test_an_interrupted_run_leaves_nothing(shell, tmp_path):
+    EVENTS[3] = interrupt
+    assert shell("train labelled-toy --out a.safetensors") == (130, "", "minidiff: interrupted: nothing was written\n")
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_resume_ends_with_the_weights_of_a_run_never_stopped(shell, monkeypatch, tmp_path):
+    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
+    line = "train labelled-toy --steps 120 --out"
+    shell(line, "whole.safetensors")
+    EVENTS[70] = interrupt
+    status, out, err = shell(line, "a.safetensors", "--resume")
+    assert (status, out) == (130, "") and "the same command goes on from a.state" in err
+    assert [path.name for path in tmp_path.glob("a.*")] == ["a.state"]
+    EVENTS.clear()
+    calls = []
+    EVENTS.update({k: lambda: calls.append(1) for k in range(200)})
+    status, out, err = shell(line, "a.safetensors", "--resume")
+    assert (status, len(calls)) == (0, 70) and "labelled-toy: 120 steps" in out  # steps 50 to 119
+    assert sorted(path.name for path in tmp_path.glob("a.*")) == ["a.json", "a.safetensors"]
+    assert Path("a.safetensors").read_bytes() == Path("whole.safetensors").read_bytes()
+    assert Path("a.json").read_bytes() == Path("whole.json").read_bytes()
+
+
+def test_resume_after_the_last_step_still_writes_the_checkpoint(shell, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save", lambda *args, **kwargs: interrupt())
+        assert shell("train labelled-toy --out a.safetensors --resume")[0] == 130
+    shell("train labelled-toy --out b.safetensors")
+    assert shell("train labelled-toy --out a.safetensors --resume")[0] == 0
+    assert Path("a.safetensors").read_bytes() == Path("b.safetensors").read_bytes()
+
+
+def test_resume_refuses_another_run(shell, monkeypatch):
+    EVENTS[60] = interrupt
+    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
+    shell("train labelled-toy --steps 80 --out a.safetensors --resume")
+    assert refused(shell("train labelled-toy --steps 90 --out a.safetensors --resume"), "a.state", "another run")
+    Path("a.state").write_bytes(b"junk")
+    assert refused(shell("train labelled-toy --steps 80 --out a.safetensors --resume"), "a.state")
+
+
+BAD_TRAIN = {
+    "train": "NAME",
+    "train nothing": "no recipe named 'nothing': There are: ",
+    "train labeled-toy": "did you mean labelled-toy?",
+    "train ../../etc/passwd": "no recipe named",
+    "train labelled-toy --steps 0": "steps: got 0, expected at least 1",
+    "train labelled-toy --steps -3": "steps: got -3",
+    "train labelled-toy --steps many": "--steps: invalid int value: 'many'",
+    "train labelled-toy --steps 2.5": "--steps",
+    "train labelled-toy --seconds 0": "seconds: got 0.0",
+    "train labelled-toy --seconds nan": "seconds: got nan",
+    "train labelled-toy --seconds inf": "seconds: got inf",
+    "train labelled-toy --steps 5 --seconds 5": "not allowed with argument --steps",
+    "train labelled-toy --seed -1": "seed: got -1",
+    "train labelled-toy --seed 99999999999": "seed: got 99999999999",
+    "train labelled-toy --profile huge": "MINIDIFF_PROFILE: got 'huge'",
+    "train labelled-toy --out model.pt": "expected a name that ends in .safetensors",
+    "train labelled-toy --out file/a.safetensors": "cannot write file/a.safetensors",
+    "train labelled-toy --out folder.safetensors": "folder.safetensors is there and is no file",
+    "train labelled-toy --out /proc/a.safetensors": "cannot write /proc/a.safetensors",
+    f"train labelled-toy --out {'x' * 300}.safetensors": "File name too long",
+    "train labelled-toy --sampler ddim": "unrecognized arguments: --sampler ddim",
+    "train far-toy": "could not get cifar-10-python.tar.gz: no network",
+    "train wild-toy": "not finite",
+    "": "COMMAND",
+    "fly": "invalid choice: 'fly'",
+}
+
+
+@pytest.mark.parametrize("line", BAD_TRAIN)
+def test_train_refuses(line, shell, tmp_path, monkeypatch):
+    Path("file").write_text("")
+    Path("folder.safetensors").mkdir()
+    EVENTS.update({k: lambda: pytest.fail("it trained") for k in range(5)})
+    assert refused(shell(line), BAD_TRAIN[line])
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["file"]
+
+
+def test_errors_of_the_environment(shell, monkeypatch):
+    monkeypatch.setenv("MINIDIFF_DEVICE", "cuda:99")
+    assert refused(shell("train plain-toy"), "MINIDIFF_DEVICE: got 'cuda:99'")
+    monkeypatch.setenv("MINIDIFF_DEVICE", "cpu")
+    Path("file").write_text("")
+    monkeypatch.setenv("MINIDIFF_DATA", "file")
+    assert refused(shell("train plain-toy"), "cannot write", "file/trained/plain-toy.safetensors")
+
+
+def test_a_full_disk(shell, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    shell("train plain-toy --out a.safetensors")
+    monkeypatch.setattr(os, "fsync", full)
+    assert refused(shell("train plain-toy --out b.safetensors"), "b.safetensors", "No space left on device")
+    assert refused(shell("sample a.safetensors --out b.npz"), "No space left on device")
+    assert sorted(os.listdir()) == ["a.json", "a.safetensors"]
+
+
+@pytest.fixture
+def shipped(shell):
+    for name in ("labelled-toy", "plain-toy", "code-toy"):
+        shell(f"train {name} --out shipped/{name}.safetensors")
+
+
+def test_sample_npz(shell, shipped):
+    status, out, err = shell("sample labelled-toy --n 1205 --out a.npz")
+    assert (status, out, err) == (0, "labelled-toy: images (1205, 1, 4, 4) with labels\na.npz\n", "")
+    with np.load("a.npz") as file:
+        assert sorted(file) == ["images", "labels"]
+        images, labels = file["images"], file["labels"]
+    assert images.shape == (1205, 1, 4, 4) and images.dtype == np.float32
+    assert images.min() == -1 and images.max() == 1  # the noise overshoots
+    assert labels.dtype == np.int64 and np.array_equal(labels, np.arange(1205) % 3)
+    assert not os.path.exists("a.npz.part")
+    with np.load("a.npz") as file, np.errstate(all="raise"):
+        means = checkpoints.load("labelled-toy").means.detach().clamp(-1, 1).numpy()
+        for label in range(3):  # each picture is of the class that its label says
+            drawn = images[labels == label].mean(0)
+            assert np.abs(drawn - means[label]).max() < 0.6
+
+
+def test_sample_defaults_and_seeds(shell, shipped):
+    read = {}
+    for name, options in {"a": "", "b": "--seed 0", "c": "--seed 1", "d": "--temperature 0"}.items():
+        assert shell(f"sample labelled-toy {options} --out {name}.npz")[0] == 0
+        read[name] = np.load(f"{name}.npz")["images"]
+    assert len(read["a"]) == 1000
+    assert np.array_equal(read["a"], read["b"]) and not np.array_equal(read["a"], read["c"])
+    assert np.array_equal(read["d"][0], read["d"][3]) and not np.array_equal(read["a"][0], read["a"][3])
+
+
+def test_sample_one_label(shell, shipped):
+    assert shell("sample labelled-toy --n 600 --label 2 --out a.npz")[0] == 0
+    with np.load("a.npz") as file:
+        assert file["labels"].tolist() == [2] * 600
+        assert len(np.unique(file["images"], axis=0)) == 600  # no chunk repeats another
+
+
+def test_sample_without_labels(shell, shipped):
+    assert shell("sample plain-toy --n 3 --out a.npz")[1] == "plain-toy: images (3, 1, 4, 4)\na.npz\n"
+    assert sorted(np.load("a.npz")) == ["images"]
+
+
+def test_sample_png(shell, shipped):
+    for n, columns, rows in ((3, 3, 1), (10, 10, 1), (25, 10, 3), (1000, 30, 34)):
+        assert shell(f"sample labelled-toy --n {n} --out new/a.png")[0] == 0
+        with Image.open("new/a.png") as picture:
+            assert picture.format == "PNG"
+            assert picture.size == (columns * 80 - 16, rows * 80 - 16), n  # 4 pixels of 16 each, and a gap of 16
+
+
+def test_sample_a_file(shell, shipped):
+    assert shell("sample shipped/plain-toy.safetensors --n 2 --out a.npz")[0] == 0
+
+
+BAD_SAMPLE = {
+    "sample labelled-toy": "required: --out",
+    "sample labelled-toy --out a.jpg": "expected a name that ends in .npz or .png",
+    "sample labelled-toy --out a": "expected a name that ends in .npz or .png",
+    "sample labelled-toy --out folder.npz": "is there and is no file",
+    "sample labelled-toy --out /proc/a.npz": "cannot write",
+    "sample labelled-toy --n 0 --out a.npz": "--n: got 0",
+    "sample labelled-toy --n -5 --out a.npz": "--n: got -5",
+    "sample labelled-toy --n 1000001 --out a.npz": "--n: got 1000001, expected between 1 and 1000000",
+    "sample labelled-toy --n 10001 --out a.png": "--n: got 10001, expected between 1 and 10000",
+    "sample labelled-toy --n ten --out a.npz": "--n: invalid int value",
+    "sample labelled-toy --label 3 --out a.npz": "--label: got 3, expected between 0 and 2",
+    "sample labelled-toy --label -1 --out a.npz": "--label: got -1",
+    "sample labelled-toy --temperature nan --out a.npz": "images: got NaN",
+    "sample labelled-toy --seed -1 --out a.npz": "--seed: got -1",
+    "sample labelled-toy --prompt cat --out a.npz": "unrecognized arguments: --prompt cat",
+    "sample plain-toy --label 1 --out a.npz": "--label: plain-toy draws pictures without labels",
+    "sample plain-toy --temperature 1 --out a.npz": "--temperature: plain-toy draws pictures without it",
+    "sample code-toy --out a.npz": "there is nothing to sample, NoSample is no distribution over pictures",
+    "sample plain-toys --out a.npz": "Did you mean plain-toy? There are: code-toy, labelled-toy, plain-toy",
+    "sample none.safetensors --out a.npz": "none.safetensors: cannot be read (No such file",
+    "sample shipped --out a.npz": "shipped: no such checkpoint",
+    "sample ./shipped --out a.npz": "shipped: is a folder",
+    "sample broken.safetensors --out a.npz": "broken.safetensors: is damaged",
+}
+
+
+@pytest.mark.parametrize("line", BAD_SAMPLE)
+def test_sample_refuses(line, shell, shipped):
+    Path("folder.npz").mkdir()
+    for suffix in (".safetensors", ".json"):
+        Path(f"broken{suffix}").write_bytes(Path(f"shipped/plain-toy{suffix}").read_bytes())
+    with open("broken.safetensors", "ab") as file:
+        file.write(b"x")
+    before = sorted(os.listdir())
+    assert refused(shell(line), BAD_SAMPLE[line])
+    assert sorted(os.listdir()) == before
+
+
+def test_every_recipe_trains_and_samples_or_says_why_not(shell, monkeypatch):
+    toys = [name for name in RECIPES if name.endswith("-toy")]
+    for name in RECIPES.keys() - toys:
+        assert shell(f"train {name} --steps 1 --out {name}.safetensors")[0] == 0, name
+        if hasattr(checkpoints.load(f"{name}.safetensors"), "sample"):
+            assert shell(f"sample {name}.safetensors --n 3 --out a.npz")[0] == 0, name
+            images = np.load("a.npz")["images"]
+            assert len(images) == 3 and images.dtype == np.float32 and abs(images).max() <= 1
+        else:
+            assert refused(shell(f"sample {name}.safetensors --n 3 --out a.npz"), "nothing to sample")
+
+
+Claim = namedtuple("Claim", "lesson text paper ours holds why")
+
+
+@pytest.fixture
+def lessons(monkeypatch):
+    asked = []
+
+    def lesson(number, *claims):
+        def measure(seeds, full):
+            asked.append((number, seeds, full))
+            return [Claim(number, *claim) for claim in claims]
+
+        return measure
+
+    card = types.ModuleType("minidiff.scorecard")
+    card.LESSONS = {
+        "00": lesson("00", ("pixels beat a Gaussian", "-", "1.9 against 2.9", True, "")),
+        "01": lesson(
+            "01", ("the code is small", "1 %", "0.4", False, "digits are few"), ("long", "2", "?", None, "slow")
+        ),
+    }
+    monkeypatch.setitem(sys.modules, "minidiff.scorecard", card)
+    return asked
+
+
+def test_scorecard(shell, lessons):
+    status, out, err = shell("scorecard")
+    assert (status, err) == (0, "") and lessons == [("00", [0, 1, 2], False), ("01", [0, 1, 2], False)]
+    head, rule, *rows = out.splitlines()
+    assert [row[head.index("paper") :].split()[0] for row in rows] == ["-", "1", "2"]  # aligned
+    assert rows[0].startswith("00 ") and rows[0].endswith("1.9 against 2.9  holds")
+    assert rows[1].endswith("does not hold, because digits are few")
+    assert rows[2].endswith("not measured: slow")
+
+
+def test_scorecard_options(shell, lessons):
+    assert shell("scorecard 01 01 --full --seeds 1")[0] == 0
+    assert lessons == [("01", [0], True)]
+
+
+@pytest.mark.parametrize("line", ["scorecard 07", "scorecard 00 7", "scorecard --seeds 0", "scorecard --seeds x"])
+def test_scorecard_refuses(line, shell, lessons):
+    assert refused(shell(line)) and not lessons
+
+
+def test_help_tells_every_option(capsys):
+    for command in ("doctor", "train", "sample", "scorecard"):
+        with pytest.raises(SystemExit) as stop:
+            cli.main([command, "--help"])
+        assert stop.value.code == 0
+        actions = cli._parser()._subparsers._group_actions[0].choices[command]._actions
+        assert all(action.help and action.help != argparse.SUPPRESS for action in actions)
+        assert f"python -m minidiff {command}" in capsys.readouterr().out
+
+
+def test_a_fault_of_ours_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(commands, "_recipe", lambda name: {}["a fault"])
+    with pytest.raises(KeyError):
+        cli.main(["train", "plain-toy"])
+
+
+def test_doctor_finds_all_well(shell, shipped):
+    status, out, err = shell("doctor")
+    lines = out.splitlines()
+    assert all(line.startswith("[OK]   ") for line in lines[:-1]), out
+    assert (status, lines[-1]) == (0, "everything is there")
+    assert [line[7:].split(":")[0] for line in lines[:-1]] == [need for need, _, _ in doctor.NEEDS]
+    assert f"torch {torch.__version__.split('+')[0]}" in out.replace(torch.__version__, torch.__version__.split("+")[0])
+    assert "1500 + 297" in out and "3 readable: code-toy, labelled-toy, plain-toy" in out
+
+
+def failing(out):
+    return [line[7:].split(":")[0] for line in out.splitlines() if line.startswith("[FAIL]")]
+
+
+MISSING = {
+    "torch": "torch and torchvision",
+    "torchvision": "torch and torchvision",
+    "jupyterlab": "Jupyter",
+    "jupyter_client.kernelspec": "Jupyter",
+    "ipywidgets": "widgets",
+    "anywidget": "widgets",
+    "tqdm": "other packages",
+    "skimage": "other packages",
+    "psutil": "memory",
+}
+
+
+@pytest.mark.parametrize("module", MISSING)
+def test_doctor_without_a_package(module, shell, shipped, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)  # its import raises ImportError
+    status, out, err = shell("doctor")
+    assert status == 1 and MISSING[module] in failing(out) and err == ""
+    assert "What to do: " in next(line for line in out.splitlines() if line.startswith("[FAIL]"))
+    assert module in ("torch",) or len(failing(out)) == 1
+
+
+def raising(error):
+    def fail(*args, **kwargs):
+        raise error
+
+    return fail
+
+
+def test_doctor_on_a_house_in_disorder(shell, shipped, monkeypatch):
+    version = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "0.20.1+cpu" if name == "torchvision" else version(name))
+    monkeypatch.setattr("torchvision.ops.nms", raising(RuntimeError("operator torchvision::nms does not exist")))
+    monkeypatch.setenv("MINIDIFF_DEVICE", "cuda:99")
+    Path("file").write_text("")
+    monkeypatch.setenv("MINIDIFF_DATA", "file/below")
+    Path("shipped/plain-toy.json").write_text("{")
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=5 * 10**8))
+    monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=10**9))
+    monkeypatch.setattr("sklearn.datasets.load_digits", raising(OSError()))
+    status, out, err = shell("doctor")
+    assert status == 1 and "torchvision 0.20.1+cpu is older than 0.26" in out
+    assert "0.5 GiB free at" in out and "0.9 GiB available, 2 GiB are needed" in out
+    assert failing(out) == ["torch and torchvision", "device", "data folder", "checkpoints", "disk", "memory"]
+    assert out.splitlines()[-1] == "6 of 11 to mend; begin with the first"
+    assert sum("What to do: " in line for line in out.splitlines()) == 6
+
+
+def test_doctor_sees_two_builds_of_torch(shell, monkeypatch):
+    monkeypatch.setattr("torchvision.ops.nms", raising(RuntimeError("operator torchvision::nms does not exist")))
+    out = shell("doctor")[1]
+    assert "torchvision::nms does not exist. What to do:" in out and "from one and the same index" in out
+
+
+def test_doctor_without_checkpoints_or_installation(shell, monkeypatch):
+    monkeypatch.setattr(metadata, "requires", raising(metadata.PackageNotFoundError("minidiff")))
+    status, out, err = shell("doctor")
+    assert "none in" in out and "git checkout -- data/checkpoints" in out
+    assert failing(out) == ["torch and torchvision", "Jupyter", "widgets", "other packages", "checkpoints"]
+    assert out.count("No package metadata was found for minidiff") == 4
+
+
+def python(*args, **kwargs):
+    return subprocess.Popen(
+        [sys.executable, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs
+    )
+
+
+CHILD = """
+import sys
+sys.path.insert(0, {tests!r})
+from test_cli import RECIPES, Labelled, Recipe, X, Y, EVENTS
+from minidiff import cli, train
+train.SAVE_SECONDS = 0.0
+RECIPES["labelled-toy"] = Recipe(Labelled, lambda split: (X, Y), {{}}, batch=16)
+EVENTS[60] = lambda: print("at step 60", flush=True)
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_ctrl_c_as_the_user_presses_it(tmp_path):
+    code = CHILD.format(tests=str(Path(__file__).parent))
+    line = "train labelled-toy --seconds 300 --out a.safetensors --resume"
+    with python("-c", code, *line.split(), cwd=tmp_path) as child:
+        assert child.stdout.readline() == "at step 60\n"
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=60)
+    assert (child.returncode, out) == (130, "") and "Traceback" not in err
+    assert err.splitlines()[-1] == "minidiff: interrupted: the same command goes on from a.state"
+    assert sorted(os.listdir(tmp_path)) == ["a.state"]
+
+
+def test_as_a_user_runs_it(tmp_path):
+    runs = [python("-m", "minidiff", *line.split(), cwd=tmp_path) for line in ("train nothing", "doctor")]
+    (out, err), (told, warned) = [run.communicate(timeout=120) for run in runs]
+    assert (out, runs[0].returncode) == ("", 2)
+    assert err.startswith("minidiff: no recipe named 'nothing': ") and err.count("\n") == 1
+    assert runs[1].returncode == (1 if "[FAIL]" in told else 0) and warned == ""
+    assert len(told.splitlines()) == len(doctor.NEEDS) + 1 and os.listdir(tmp_path) == ["data"]

@@ -1,0 +1,250 @@
+"""The rules of the house: who imports whom, where things stand and are called, how long they are, what is committed."""
+
+import ast
+import re
+import socket
+import subprocess
+import sys
+import tomllib
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pins
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "minidiff"
+MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+PAGES = ["README.md", "CONTRIBUTING.md", "data/README.md"]
+
+# Who may import whom: each room of the package, and what of ours it stands on. Downwards only.
+GROUND = {"expect", "profile"}
+FAMILIES = {"autoencoder", "vae", "flow", "gan", "autoregressive", "classifier", "unet", "text"}
+STANDS_ON = {
+    "expect": set(),
+    "profile": {"expect"},
+    **dict.fromkeys(["nn", "convnet", "schedule", "data", "tables"], GROUND),
+    **dict.fromkeys(FAMILIES, GROUND | {"nn", "convnet"}),
+    **dict.fromkeys(["denoiser", "sampler"], GROUND | {"schedule"}),
+    "guidance": GROUND,
+    **dict.fromkeys(["latent", "clip"], GROUND | FAMILIES | {"nn", "schedule", "denoiser", "sampler", "guidance"}),
+    **dict.fromkeys(["ema", "processes", "progress", "resume"], GROUND),
+    "train": GROUND | {"ema", "processes", "progress", "resume"},
+    "metrics": GROUND,
+    "plot": GROUND | {"tables"},
+    "__init__": {"profile"},
+}
+SEE_EVERYTHING = {"recipes", "checkpoints", "cards", "widgets", "exercises", "scorecard"} | {
+    *("cli", "commands", "doctor", "__main__"),
+}
+
+LESSONS = {  # notebook -> the module it teaches
+    "00_why_generate": "autoregressive",
+    "01_autoencoder": "autoencoder",
+    "02_vae": "vae",
+    "03_flow": "flow",
+    "04_gan": "gan",
+    "05_forward_diffusion": "schedule",
+    "06_ddpm": "denoiser",
+    "07_ddim": "sampler",
+    "08_guidance": "guidance",
+    "09_latent_diffusion": "latent",
+    "10_clip": "clip",
+}
+TESTED_WITH = {  # a part of a module that has no test file of its own -> the file that tests it
+    "convnet": "autoencoder",
+    "tables": "plot",
+    "ema": "train",
+    "processes": "train",
+    "progress": "train",
+    "resume": "train",
+    "cards": "checkpoints",
+    "commands": "cli",
+    "doctor": "cli",
+    "__main__": "cli",
+}
+LONGER = {}  # reviewed: "module.py::function" or "module.py" -> its length
+
+
+def room(path: Path) -> str:
+    """The module or sub-package of minidiff that a file belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(source: str) -> set[str]:
+    """The rooms of minidiff that the source imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"line {node.lineno}: a relative import, expected `from minidiff...`"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        found |= {name.split(".")[1] for name in names if name.startswith("minidiff.")}
+    return found
+
+
+def forbidden(name: str, source: str) -> set[str]:
+    """What the room `name` imports although it does not stand on it."""
+    assert name in STANDS_ON or name in SEE_EVERYTHING, f"{name} is new: give it a place in STANDS_ON"
+    return set() if name in SEE_EVERYTHING else imported(source) - STANDS_ON[name] - {name}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_downwards(path):
+    assert not forbidden(room(path), path.read_text("utf-8"))
+
+
+def test_the_import_rule_sees_each_kind_of_import():
+    assert forbidden("vae", "def f():\n    import minidiff.train") == {"train"}
+    assert forbidden("train", "from minidiff import expect, vae") == {"vae"}
+    assert forbidden("nn", "from minidiff.data.toys import ring") == {"data"}
+    assert forbidden("vae", "from minidiff.nn import Block\nimport torch") == set()
+    with pytest.raises(AssertionError, match="novelty is new"):
+        forbidden("novelty", "")
+    with pytest.raises(AssertionError, match="relative"):
+        forbidden("vae", "from . import nn")
+
+
+def test_no_two_rooms_stand_on_each_other():
+    assert set(TopologicalSorter(STANDS_ON).static_order()) == set(STANDS_ON)  # CycleError where it goes round
+
+
+def test_every_module_has_its_tests_and_every_test_its_module():
+    rooms = {room(path) for path in MODULES} - {"__init__"}
+    tests = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
+    assert {TESTED_WITH.get(name, name) for name in rooms} <= tests
+    assert tests - {path.stem for path in MODULES} - rooms <= {"house", "notebooks"}
+    assert set(TESTED_WITH) <= rooms
+
+
+def test_every_notebook_has_its_module_and_its_line_in_the_readme():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        assert path.stem in LESSONS, f"{path.stem} is new: give it a place in LESSONS"
+        assert (PACKAGE / f"{LESSONS[path.stem]}.py").exists()
+        assert f"(notebooks/{path.name})" in readme
+
+
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=" ".join)
+def test_ruff_is_content(command):
+    done = subprocess.run([sys.executable, "-m", "ruff", *command, "."], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def long_parts(source: str):
+    """(name, lines) of every function over 20 lines and constructor over 30, counted without its docstring."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = node.end_lineno - node.lineno + 1
+            if ast.get_docstring(node):
+                lines -= node.body[0].end_lineno - node.body[0].lineno + 1
+            if lines > (30 if node.name == "__init__" else 20):
+                yield node.name, lines
+
+
+def test_functions_and_modules_are_short():
+    found = {}
+    for path in MODULES:
+        source, name = path.read_text("utf-8"), str(path.relative_to(PACKAGE))
+        found |= {f"{name}::{function}": lines for function, lines in long_parts(source)}
+        if (lines := len(source.splitlines())) > 200:
+            found[name] = lines
+    assert found == LONGER, "split what is new here, or add it to LONGER after a review"
+
+
+def test_length_is_counted_without_the_docstring():
+    long = "def f():\n    '''One.\n\n    Two.\n    '''\n" + "    x = 1\n" * 20
+    assert list(long_parts(long)) == [("f", 21)]
+    assert list(long_parts(long.replace("    x = 1\n", "", 1))) == []
+    assert list(long_parts("class A:\n    def __init__(self):\n" + "        x = 1\n" * 29)) == []
+
+
+def requirement(text: str) -> str:
+    """The requirement by conda's name for it."""
+    return re.sub(r"^torch\b", "pytorch", text.replace(" ", ""))
+
+
+def test_conda_gets_the_same_dependencies():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
+    assert environment["name"] == "minidiff" and environment["channels"] == ["conda-forge"]
+    *wanted, pip, editable = environment["dependencies"]
+    assert (pip, editable) == ("pip", {"pip": ["-e ."]})
+    ours = [f"python{PROJECT['requires-python']}", *PROJECT["dependencies"]]
+    assert wanted == [requirement(each) for each in ours]
+
+
+def test_constraints_pin_every_dependency_and_nothing_of_one_platform():
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
+    assert not [line for line in lines if pins.NOT_OURS.match(line)]
+    pinned = {re.sub(r"[-_.]+", "-", line.split("==")[0]).lower() for line in lines}
+    assert {line.split("==")[0] for line in pins.lowest()} <= pinned
+
+
+def test_pins_leave_out_what_is_not_ours(monkeypatch):
+    frozen = "numpy==2.4.6\nnvidia-nccl-cu13==2.30.7\ntriton==3.9.0\nmine @ file:///x\npip==26.0\npipx==1.0\n"
+    done = subprocess.CompletedProcess([], 0, stdout=frozen)
+    monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: done)
+    assert pins.installed() == ["numpy==2.4.6", "pipx==1.0"]
+    assert "torchvision==0.26" in pins.lowest()
+
+
+def git(*command: str) -> subprocess.CompletedProcess:
+    return subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True)
+
+
+in_git = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
+
+
+@in_git
+@pytest.mark.parametrize(
+    "path, ignored",
+    [
+        ("minidiff/data/__init__.py", False),
+        ("data/checkpoints/vae-digits.safetensors", False),
+        ("data/tables/04.csv", False),
+        ("data/README.md", False),
+        ("data/mnist/train.gz", True),
+        (".venv/bin/python", True),
+    ],
+)
+def test_git_keeps_the_source_and_ignores_downloads(path, ignored):
+    assert git("check-ignore", "--no-index", "-q", path).returncode == (0 if ignored else 1)
+
+
+@in_git
+def test_no_large_file_is_committed():
+    files = [ROOT / name for name in git("ls-files", "-z", "-co", "--exclude-standard").stdout.split("\0") if name]
+    sizes = {path: path.stat().st_size / 1e6 for path in files if path.is_file()}
+    assert not {str(path): size for path, size in sizes.items() if size > 4}
+    assert sum(size for path, size in sizes.items() if path.parent.name == "checkpoints") < 25
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)\s#]+)", (ROOT / page).read_text("utf-8"))
+    local = [link for link in links if not link.startswith("https://")]
+    assert not [link for link in local if not ((ROOT / page).parent / link).exists()]
+
+
+def test_the_readmes_example_runs():
+    [example] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
+    exec(compile(example, "README.md", "exec"), {})
+
+
+def test_a_test_cannot_leave_this_machine():
+    with socket.socket() as server, socket.socket() as client:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        client.connect(server.getsockname())
+    for family, host in [(socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")]:
+        with socket.socket(family, socket.SOCK_DGRAM) as outside:
+            for call in (lambda s, a: s.connect(a), lambda s, a: s.connect_ex(a), lambda s, a: s.sendto(b"", a)):
+                with pytest.raises(RuntimeError, match=f"{host}.*expected this machine"):
+                    call(outside, (host, 9))
+    with pytest.raises(RuntimeError, match="example.org.*expected this machine"):
+        socket.getaddrinfo("example.org", 80)
+    assert socket.getaddrinfo("localhost", 80)
