@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
         return _run(_parser().parse_args(argv))
     except KeyboardInterrupt as stop:
         return _say(str(stop) or "interrupted: nothing was written", 130)
-    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         if sys.flags.dev_mode:
             raise
         return _say(str(error) or type(error).__name__, 2)

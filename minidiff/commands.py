@@ -23,20 +23,17 @@ MOST = {".npz": 1_000_000, ".png": 10_000}  # pictures in one file
 
 def train(args) -> int:
     """Train a recipe's model; write its averaged weights and their card; print its held-out loss and the file."""
-    if args.profile is not None:
-        os.environ["MINIDIFF_PROFILE"] = args.profile
-    recipe, steps = _recipe(args.name), args.steps
-    if steps is None and args.seconds is None:
-        steps = recipe.steps[profile()]
+    recipe, steps = _recipe(args.name), _steps(args)
     out = _place(args.out or data.data_dir() / "trained" / f"{args.name}.safetensors", ".safetensors")
     state = out.with_suffix(".state") if args.resume else None
-    where = _device()
-    seed_everything(args.seed)
-    model, tensors = recipe.build().to(where), _data(recipe, "train")
-    ema, batches = Ema(model), data.batches(*tensors, size=recipe.batch, seed=args.seed)
-    training = fit(model, batches, steps, recipe.lr, seconds=args.seconds, seed=args.seed, ema=ema, resume=state)
+    where, seed = _device(), args.seed
+    seed_everything(seed)
+    tensors, held_out = (_data(recipe, split) for split in ("train", "test"))
+    model, batches = recipe.build().to(where), data.batches(*tensors, size=recipe.batch, seed=seed)
+    ema = Ema(model)
+    training = fit(model, batches, steps, recipe.lr, seconds=args.seconds, seed=seed, ema=ema, resume=state)
     _consume(training, args.name, state)
-    loss = _mean_loss(ema.model, _data(recipe, "test"), recipe.batch, where)
+    loss = _mean_loss(ema.model, held_out, recipe.batch, where)
     _save(out, ema.model, args, steps, training.step, tensors, loss)
     if state:
         state.unlink(missing_ok=True)  # the run is over
@@ -82,6 +79,14 @@ def _recipe(name: str) -> Recipe:
         meant = f"did you mean {close[0]}? " if close else ""
         raise Refused(f"no recipe named {name!r}: {meant}There are: {', '.join(RECIPES) or 'none'}")
     return RECIPES[name]
+
+
+def _steps(args) -> int | None:
+    """The number asked for, None if seconds were, else the recipe's for the profile, which --profile sets."""
+    if args.profile is not None:
+        os.environ["MINIDIFF_PROFILE"] = args.profile
+    usual = RECIPES[args.name].steps[profile()]
+    return usual if args.steps is None and args.seconds is None else args.steps
 
 
 def _place(out, *suffixes: str) -> Path:

@@ -222,6 +222,7 @@ BAD_TRAIN = {
     "train labelled-toy --seed -1": "seed: got -1",
     "train labelled-toy --seed 99999999999": "seed: got 99999999999",
     "train labelled-toy --profile huge": "MINIDIFF_PROFILE: got 'huge'",
+    "train labelled-toy --steps 5 --profile huge": "MINIDIFF_PROFILE: got 'huge'",
     "train labelled-toy --out model.pt": "expected a name that ends in .safetensors",
     "train labelled-toy --out file/a.safetensors": "cannot write file/a.safetensors",
     "train labelled-toy --out folder.safetensors": "folder.safetensors is there and is no file",

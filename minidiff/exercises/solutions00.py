@@ -1,0 +1,93 @@
+"""The solutions of lesson 00, as `solution` shows them: what the lesson writes by hand, and what it leaves open."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from minidiff.autoregressive import to_levels
+
+# Written by hand in the lesson.
+
+
+class Painter(nn.Module):
+    """label -> picture in one pass, taught by squared error; `noise` random numbers z go in beside the label."""
+
+    def __init__(self, noise=0):
+        super().__init__()
+        self.noise = noise
+        self.net = nn.Sequential(nn.Linear(10 + noise, 128), nn.SiLU(), nn.Linear(128, 64))
+
+    def forward(self, y):
+        z = torch.randn(len(y), self.noise, device=y.device)
+        inputs = torch.cat([F.one_hot(y, 10), z], dim=1)  # (B, 10 + noise)
+        return self.net(inputs).view(-1, 1, 8, 8)
+
+    def loss(self, x, y):
+        return (x - self(y)).square().mean()
+
+
+class MaskedConv(nn.Conv2d):
+    """A convolution that sees only the pixels before its own in reading order, and its own if `own`."""
+
+    def __init__(self, channels_in, channels_out, kernel, own):
+        super().__init__(channels_in, channels_out, kernel, padding=kernel // 2)
+        mask = torch.ones(kernel, kernel)
+        mask[kernel // 2, kernel // 2 + own :] = 0  # in its own row: what is to the right
+        mask[kernel // 2 + 1 :] = 0  # all rows below
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x):
+        return F.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)
+
+
+def log_prob(model, x, y):
+    """log p(x | y) in nats, (B,): the sum over the 64 pixels of log p(x_i | x_<i, y)."""
+    k = to_levels(x)  # (B, 8, 8), 0 … 16
+    log_p = model(x, y).log_softmax(dim=1)  # (B, 17, 8, 8)
+    return log_p.gather(1, k[:, None]).sum((1, 2, 3))  # (B,)
+
+
+@torch.no_grad()
+def paint(model, labels, generator=None):
+    """Draw one pixel after the other, one network pass each: yields the pictures (B, 1, 8, 8) after each pixel."""
+    x = torch.full((len(labels), 1, 8, 8), -1.0)
+    for place in range(64):
+        row, column = divmod(place, 8)
+        p = model(x, labels)[:, :, row, column].softmax(dim=1)  # (B, 17)
+        k = torch.multinomial(p, 1, generator=generator)[:, 0]  # (B,)
+        x[:, 0, row, column] = k / 8 - 1
+        yield x.clone()
+
+
+# Left to the learner.
+
+
+def bits_per_dim(log_prob, dims):
+    """The mean of -log_prob over the pictures (B,), in bits for each of `dims` pixels; log_prob is in nats."""
+    return -log_prob.mean() / (dims * math.log(2))
+
+
+def steadiest(x):
+    """The picture c (1, 8, 8) with the smallest mean absolute error |x - c| to the pictures x (N, 1, 8, 8)."""
+    return x.median(dim=0).values  # in every pixel: as many pictures brighter as darker
+
+
+def tempered(logits, temperature):
+    """Probabilities (B, 17) from logits (B, 17): softmax(logits / temperature); at 0 all on the largest."""
+    if temperature == 0:
+        return F.one_hot(logits.argmax(dim=1), logits.shape[1]).float()
+    return (logits / temperature).softmax(dim=1)
+
+
+@torch.no_grad()
+def finish(model, x, labels, rows, generator=None):
+    """Keep the first `rows` rows of the pictures x (B, 1, 8, 8) and draw the others, given them and the labels."""
+    x = x.clone()
+    x[:, :, rows:] = -1.0
+    for place in range(8 * rows, 64):
+        row, column = divmod(place, 8)
+        p = model(x, labels)[:, :, row, column].softmax(dim=1)
+        x[:, 0, row, column] = torch.multinomial(p, 1, generator=generator)[:, 0] / 8 - 1
+    return x
