@@ -119,6 +119,7 @@ def test_pad_frames_its_points_and_starts_in_the_middle():
     assert pad.value == (1.0, 10.0) and pad.text((0.5, 2.0)) == "u 0.5, v 2"
     assert np.frombuffer(pad.source.points, "<f4").tolist() == points.flatten().tolist()
     assert pad.source.kinds == ["a", "b"] and np.frombuffer(pad.source.kind, "<u2").tolist() == [0, 1]
+    assert Pad("code", points, torch.tensor([7, 3])).source.kinds == ["3", "7"]
     assert Pad("code").value == (0.0, 0.0) and Pad("code").high == (3.0, 3.0)
 
 

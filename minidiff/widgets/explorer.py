@@ -104,7 +104,7 @@ class Explorer(ipywidgets.Box):
         return np.asarray(picture), ", ".join(self.controls[name].text(value) for name, value in setting.items())
 
     def _dress(self) -> None:
-        width = f"{-2 + max((len(control.caption) for control in self.controls.values()), default=0)}ch"
+        width = f"{2 + max((len(control.caption) for control in self.controls.values()), default=0)}ch"
         for name, control in self.controls.items():
             control.shown.add_class(f"minidiff-{name}")
             control.source.observe(self._refresh, "value")

@@ -42,7 +42,7 @@ ARROWS = ("00 01", "01 02", "05 06", "06 07", "07 08", "08 09", "10 09")
 def course_map(here: str = "00") -> Figure:
     """The lessons as boxes, one row for each way to draw a picture, arrows to what stands on what; `here` is filled."""
     expect.choice("here", here, BOXES)
-    figure = plt.figure(figsize=(10.4, 4.6), dpi=plot.DPI, facecolor="white")
+    figure = Figure(figsize=(10.4, 4.6), dpi=plot.DPI, facecolor="white")  # not pyplot's: it would show it twice
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set(xlim=(-1.52, 3.55), ylim=(-0.55, 3.75))
     ax.axis("off")

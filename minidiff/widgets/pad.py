@@ -31,24 +31,20 @@ class Pad(Control):
         points = torch.zeros(0, 2) if points is None else points
         points = expect.tensor("points", points, "N 2", finite=True, rows=0).detach().cpu()
         self.low, self.high = _corners(points, corners)
-        texts = [""] * len(points) if labels is None else [plain(text) for text in labels]
+        texts = [""] * len(points) if labels is None else [plain(text) for text in np.asarray(labels).tolist()]
         if len(texts) != len(points):
             raise ValueError(f"labels: got {len(texts)}, expected one for each of {len(points)} points")
         self.label, self.names = label, names
-        middle = tuple(float(f"{(low + high) / 2:.3g}") for low, high in zip(self.low, self.high))
-        super().__init__(label, PadView(value=self.check(middle if value is None else value)))
-        self.source.set_trait("points", points.numpy().astype("<f4").tobytes())
-        self.source.kinds, kinds = (part.tolist() for part in np.unique(texts, return_inverse=True))
-        self.source.set_trait("kind", np.asarray(kinds, "<u2").tobytes())
-        self.source.names, self.source.label = list(names), label
-        self.source.low, self.source.high = self.low, self.high
+        kinds, kind = np.unique(texts, return_inverse=True)
+        middle = [float(f"{(low + high) / 2:.3g}") for low, high in zip(self.low, self.high)]
+        view = PadView(value=self.check(middle if value is None else value), low=self.low, high=self.high)
+        view.points, view.kind = points.numpy().astype("<f4").tobytes(), kind.astype("<u2").tobytes()
+        view.kinds, view.names, view.label = kinds.tolist(), list(names), label
+        super().__init__(label, view)
 
     def check(self, value) -> tuple[float, float]:
-        x, y = _pair(self.label, value)
-        low, high = self.low, self.high
-        return expect.number(f"{self.label} x", x, low[0], high[0]), expect.number(
-            f"{self.label} y", y, low[1], high[1]
-        )
+        parts = zip("xy", _pair(self.label, value), self.low, self.high)
+        return tuple(expect.number(f"{self.label} {axis}", v, low, high) for axis, v, low, high in parts)
 
     def text(self, value) -> str:
         return ", ".join(f"{name} {plain(float(v))}" for name, v in zip(self.names, value))

@@ -101,7 +101,7 @@ class Picture(anywidget.AnyWidget):
       new ResizeObserver((_, first) => {                               // on the page now, beside the controls:
         first.disconnect();                                            // ipywidgets gives its sliders no spoken name
         for (const slider of el.closest(".minidiff-explorer")?.querySelectorAll(".widget-slider") ?? [])
-          slider.querySelector("[role=slider]")?.setAttribute("aria-other", slider.querySelector("label").textContent);
+          slider.querySelector("[role=slider]")?.setAttribute("aria-label", slider.querySelector("label").textContent);
       }).observe(el);
     }
     export default { render };
