@@ -7,6 +7,9 @@ NOTEBOOKS   ?= $(wildcard notebooks/*.ipynb)
 CELL_SECONDS ?= 120
 LAB_ARGS    ?=
 
+# Threads of torch that wait asleep: spinning, they slow each other tenfold where another program wants a core too.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 BIN    := .venv/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 PYTEST := $(BIN)/python -m pytest --quiet

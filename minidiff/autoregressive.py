@@ -154,4 +154,6 @@ def draw(logits: Tensor, temperature: float = 1.0, generator: torch.Generator | 
     """One index (B,) from each row of softmax(logits / temperature); at temperature 0 the largest."""
     if temperature == 0:
         return logits.argmax(-1)
-    return torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)[:, 0]
+    chances = (logits / temperature).softmax(-1)
+    where = chances.device if generator is None else generator.device  # so that a CPU seed serves every device
+    return torch.multinomial(chances.to(where), 1, generator=generator)[:, 0].to(logits.device)

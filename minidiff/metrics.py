@@ -2,12 +2,11 @@
 
 Nothing here knows a model: features (N, D) go in, floats come out, computed in float64 on the CPU.
 
-On a small data set every one of these numbers saturates. The Fréchet distance (FD) is biased upwards by sampling alone:
-n features in D dimensions do not settle a covariance, so two sets of *real* digits, n = 297 each, lie well apart, and
-a model that scores as they do cannot be told from a perfect one. Precision and recall depend on n as well, and a
-photocopier of the training set does well in all three. So compare at one n only, never across papers, and read a score
-between its two floors, which `floors` measures: fresh real pictures, and a memoriser. (None of it is an FID, which is
-the FD of Inception features of 50,000 pictures and has another scale.)
+On a small data set all of them saturate. The Fréchet distance (FD) is biased upwards by sampling alone: n features do
+not settle a covariance, so two sets of 297 *real* digits lie well apart, and a model that scores as they do cannot be
+told from a perfect one. Precision and recall depend on n too, and a photocopier of the training set does well in all
+three. So compare at one n only, never across papers, and beside the two floors, fresh real pictures and a memoriser.
+(None of it is an FID: that is the FD of Inception features of 50,000 pictures, on another scale.)
 """
 
 import math
@@ -18,8 +17,6 @@ import torch
 from torch import Tensor
 
 from minidiff import expect
-
-Features = Callable[[Tensor], Tensor]
 
 
 def bits_per_dim(log_prob: Tensor, dims: int) -> float:
@@ -42,7 +39,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     Source: Dowson & Landau 1982; on features of pictures Heusel et al. 2017 (1706.08500), eq. 6.
     """
     a, b = _pair(a=a, b=b)
-    root_a, root_b = _covariance_root(a), _covariance_root(b)
+    root_a, root_b = (torch.linalg.qr((x - x.mean(0)) / (len(x) - 1) ** 0.5, mode="r").R for x in (a, b))
     overlap = torch.linalg.svdvals(root_a @ root_b.T).sum()
     spread = root_a.square().sum() + root_b.square().sum() - 2 * overlap
     return max(0.0, ((a.mean(0) - b.mean(0)).square().sum() + spread).item())  # below 0 by rounding only
@@ -82,16 +79,15 @@ def nearest_share(samples: Tensor, train: Tensor, held_out: Tensor, seed: int = 
     """
     n, _ = _alike(held_out, train=train), _alike(held_out[:1], samples=samples)
     rivals = train[torch.randperm(len(train), generator=_generator(seed))[:n]]
-    gap = _nearest(samples, held_out) - _nearest(samples, rivals)
-    return ((gap > 0).double() + 0.5 * (gap == 0)).mean().item()
+    to_train, to_held_out = (torch.cat([d.amin(1) for d in _distances(samples, x)]) for x in (rivals, held_out))
+    return ((to_train < to_held_out).double() + 0.5 * (to_train == to_held_out)).mean().item()
 
 
 @dataclass(frozen=True)
 class Quality:
     """The figures of one row in a table of samples, each a mean over `chunks` chunks of n samples.
 
-    `spread`: their standard deviations over the chunks, by name; None for a single chunk. That is the scatter of
-    sampling from one model, and the scatter between training seeds comes on top.
+    `spread`: their standard deviations over the chunks, by name; None for a single chunk. Training seeds add theirs.
     """
 
     fd_train: float
@@ -109,15 +105,16 @@ class Quality:
         return distances | {name: round(share, 2) for name, share in shares.items()}
 
 
-def quality(samples: Tensor, train: Tensor, held_out: Tensor, features: Features, seed: int = 0) -> Quality:
+def quality(
+    samples: Tensor, train: Tensor, held_out: Tensor, features: Callable[[Tensor], Tensor], seed: int = 0
+) -> Quality:
     """How good are `samples`? FD to train and to held-out, precision and recall, nearest-neighbour share.
 
     Every comparison is n against n, n = len(held_out), as in `floors`: the samples are cut into chunks of n (a rest is
     not used), each compared with the held-out pictures and with n training pictures, drawn anew for each chunk. One
-    `seed` draws the same ones for every model, so the rows of a table differ by the samples alone.
-    Precision and recall are against held-out, where copying a training picture gains nothing; the nearest neighbour
-    is sought among the pictures themselves. `features`: pictures (B, ...) -> (B, D), a few hundred at a time.
-    Pictures are float, (rows, C, H, W), at least n in all three sets, and n at least 4.
+    `seed` draws the same ones for every model, so the rows of a table differ by the samples alone. Precision and recall
+    are against held-out, where copying gains nothing; the nearest neighbour is sought among the pictures themselves.
+    Pictures are float (rows, C, H, W), n or more in each set, n at least 4; `features` makes (B, C, H, W) into (B, D).
     """
     n, generator = _alike(held_out, least=4, train=train, samples=samples), _generator(seed)
     fake, real, fresh = (_describe(features, x) for x in (samples, train, held_out))
@@ -130,26 +127,18 @@ def quality(samples: Tensor, train: Tensor, held_out: Tensor, features: Features
     return _summary(figures)
 
 
-def floors(train: Tensor, held_out: Tensor, features: Features, seed: int = 0) -> dict[str, Quality]:
+def floors(train: Tensor, held_out: Tensor, features: Callable[[Tensor], Tensor], seed: int = 0) -> dict[str, Quality]:
     """The two rows to read `quality` against: {"fresh real pictures": Quality, "a memoriser": Quality}.
 
-    Fresh real pictures are what a perfect model would draw. Here they are the training pictures, cut into chunks of n,
-    and only the held-out ones, which they have never met, are compared with them: the two FD columns agree, and the
-    nearest share is 0.5 by symmetry. A memoriser draws training pictures with replacement. Where its row is like
-    the fresh one, the figure is blind to copying.
+    Fresh real pictures are what a perfect model would draw. Here they are the training pictures, compared with the
+    held-out ones only, which are none of them: so both FD columns agree, and the nearest share is 0.5 by symmetry.
+    A memoriser draws training pictures with replacement. Where its row is like the first, the figure is blind to copying.
     """
     _alike(held_out, least=4, train=train)
     fresh = train[torch.randperm(len(train), generator=_generator(seed))]
-    copies = train[torch.randint(len(train), (len(train),), generator=_generator(seed + 1))]
-    return {
-        "fresh real pictures": quality(fresh, held_out, held_out, features, seed),
-        "a memoriser": quality(copies, train, held_out, features, seed),
-    }
-
-
-def _covariance_root(x: Tensor) -> Tensor:
-    # R (min(N, D), D) with R^T R = the covariance of x (N, D).
-    return torch.linalg.qr((x - x.mean(0)) / (len(x) - 1) ** 0.5, mode="r").R
+    copies = train[torch.randint(len(train), fresh.shape[:1], generator=_generator(seed + 1))]
+    fresh, copies = quality(fresh, held_out, held_out, features, seed), quality(copies, train, held_out, features, seed)
+    return {"fresh real pictures": fresh, "a memoriser": copies}
 
 
 def _kernel_sum(a: Tensor, b: Tensor) -> Tensor:
@@ -168,13 +157,10 @@ def _share_among(points: Tensor, centres: Tensor, k: int) -> float:
     return torch.cat([(d <= radii).any(dim=1) for d in _distances(points, centres)]).double().mean().item()
 
 
-def _nearest(x: Tensor, others: Tensor) -> Tensor:
-    return torch.cat([d.amin(dim=1) for d in _distances(_exact(x.flatten(1)), _exact(others.flatten(1)))])
-
-
 def _distances(a: Tensor, b: Tensor) -> Iterator[Tensor]:
     # Rows of the table of distances, a few at a time. Not through |a|^2 + |b|^2 - 2 a.b: its rounding would tell two
     # copies of one picture apart, and ties between copies are what a memoriser is known by.
+    a, b = (x.detach().flatten(1).to("cpu", torch.float64) for x in (a, b))
     for rows in _chunks(a, b):
         yield torch.cdist(rows, b, compute_mode="donot_use_mm_for_euclid_dist")
 
@@ -188,7 +174,7 @@ def _generator(seed: int) -> torch.Generator:
 
 
 @torch.no_grad()
-def _describe(features: Features, images: Tensor) -> Tensor:
+def _describe(features: Callable, images: Tensor) -> Tensor:
     parts = images.split(256)
     return torch.cat([expect.tensor("features(images)", features(x), f"{len(x)} D", finite=True) for x in parts])
 
@@ -205,11 +191,7 @@ def _pair(rows: int = 2, **sets: Tensor) -> list[Tensor]:
     shape = "N D"
     for name, x in sets.items():
         shape = f"N {expect.tensor(name, x, shape, finite=True, rows=rows).shape[1]}"
-    return [_exact(x) for x in sets.values()]
-
-
-def _exact(x: Tensor) -> Tensor:
-    return x.detach().to("cpu", torch.float64)
+    return [x.detach().to("cpu", torch.float64) for x in sets.values()]
 
 
 def _alike(held_out: Tensor, least: int = 1, **others: Tensor) -> int:

@@ -49,6 +49,14 @@ class Terms(nn.Module):
         super().__init__()
         self.model = model
 
+        self.in_parts = _depth(model, "terms") <= _depth(model, "loss")
+
     def forward(self, *batch: Tensor) -> dict[str, Tensor]:
-        """`model.terms(*batch)`, or {"loss": model.loss(*batch)} where a model has no parts."""
-        return self.model.terms(*batch) if hasattr(self.model, "terms") else {"loss": self.model.loss(*batch)}
+        """`model.terms(*batch)`, or {"loss": model.loss(*batch)} where there is none, or `loss` alone is overridden."""
+        return self.model.terms(*batch) if self.in_parts else {"loss": self.model.loss(*batch)}
+
+
+def _depth(model: nn.Module, name: str) -> float:
+    """How far up its bases a model's method is defined: 0 on the object itself, infinity if nowhere."""
+    places = [vars(model), *map(vars, type(model).__mro__)]
+    return next((depth for depth, place in enumerate(places) if name in place), float("inf"))

@@ -6,6 +6,8 @@ import time
 import torch
 from tqdm import tqdm
 
+from minidiff import expect
+
 LAYOUT = "{desc} {percentage:3.0f}% |{bar:24}| {elapsed}<{remaining}{postfix}"
 
 
@@ -13,9 +15,13 @@ def run(ticks, total=None, desc="training") -> list:
     """Go through `fit(...)`, or any ticks, behind a bar with the loss and the time left; returns the list of them.
 
     The loss shown is the mean of the last 50. Reading it waits for the device, so that is done only when the bar is
-    drawn. `total` is the number of ticks where `ticks` does not know it. In a notebook the bar is one line of plain
+    drawn. `total`: the number of ticks, where `ticks` does not know it. In a notebook the bar is one line of plain
     text, which is still there in the stored page.
     """
+    if not hasattr(ticks, "__iter__"):
+        raise TypeError(f"ticks: got {type(ticks).__name__}, expected what fit(...) returns")
+    if total is not None:
+        expect.number("total", total, 0)
     if getattr(ticks, "rank", 0):
         return list(ticks)  # of several processes the first one draws
     seen, total = [], total or getattr(ticks, "total", None)

@@ -110,7 +110,7 @@ class _Training(Iterator):
         self.optimiser.param_groups[0]["lr"] = lr
         self.model.train()
         try:
-            with _seeded(self.processes.device, self.settings["seed"], self.rank, self.step):
+            with torch.enable_grad(), _seeded(self.processes.device, self.settings["seed"], self.rank, self.step):
                 terms = self.terms(*self._batch())
                 loss = expect.tensor("model.loss", terms.get("loss"), "")
                 self.optimiser.zero_grad()

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -52,6 +53,11 @@ def test_digits_are_the_callers_own():
     x.zero_(), y.zero_()
     again, labels = data.digits("test")
     assert again.min() == -1 and labels.max() == 9
+
+
+def test_a_size_may_be_numpys():
+    assert data.digits(size=np.int64(8))[0].shape == (1500, 1, 8, 8)
+    assert data.batches(torch.arange(6), size=np.int64(3))[np.int64(1)][0].shape == (3,)
 
 
 @pytest.mark.parametrize(

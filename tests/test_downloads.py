@@ -179,7 +179,7 @@ def server(monkeypatch, tmp_path):
         for attribute, value in values.items():
             monkeypatch.setattr(getattr(datasets, name), attribute, value)
     monkeypatch.setenv("MINIDIFF_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(downloads, "TIMEOUT", 0.5)
+    monkeypatch.setattr(downloads, "TIMEOUT", 5.0)
     for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(proxy, raising=False)
     yield server
@@ -264,8 +264,10 @@ def label_bytes():
         (garbage, "from http"),
     ],
 )
-def test_a_failure_is_told_and_leaves_nothing_half(server, tmp_path, way, reason):
+def test_a_failure_is_told_and_leaves_nothing_half(server, tmp_path, monkeypatch, way, reason):
     server.ways[IMAGES] = way
+    if reason == "timed out":
+        monkeypatch.setattr(downloads, "TIMEOUT", 0.3)
     with pytest.raises(DownloadError, match=reason) as caught:
         data.mnist()
     said = str(caught.value)
@@ -273,6 +275,7 @@ def test_a_failure_is_told_and_leaves_nothing_half(server, tmp_path, way, reason
         assert part in said
     assert md5(MNIST[IMAGES]) in said and "by hand" in said
     assert kept(tmp_path) == []
+    monkeypatch.setattr(downloads, "TIMEOUT", 5.0)
     server.ways.clear()
     server.release.set()
     assert data.mnist()[0].shape == (7, 1, 28, 28)

@@ -55,6 +55,7 @@ LESSONS = {  # notebook -> the module it teaches
 }
 TESTED_WITH = {  # a part of a module that has no test file of its own -> the file that tests it
     "convnet": "autoencoder",
+    "profile": "expect",
     "tables": "plot",
     "ema": "train",
     "processes": "train",
@@ -65,7 +66,7 @@ TESTED_WITH = {  # a part of a module that has no test file of its own -> the fi
     "doctor": "cli",
     "__main__": "cli",
 }
-LONGER = {}  # reviewed: "module.py::function" or "module.py" -> its length
+LONGER = {}  # reviewed: "module.py" or "module.py::function" -> the lines it may have
 
 
 def room(path: Path) -> str:
@@ -152,7 +153,8 @@ def test_functions_and_modules_are_short():
         found |= {f"{name}::{function}": lines for function, lines in long_parts(source)}
         if (lines := len(source.splitlines())) > 200:
             found[name] = lines
-    assert found == LONGER, "split what is new here, or add it to LONGER after a review"
+    found = {name: lines for name, lines in found.items() if lines > LONGER.get(name, 0)}
+    assert not found, f"split, or add to LONGER after a review: {found}"
 
 
 def test_length_is_counted_without_the_docstring():

@@ -140,11 +140,11 @@ def test_gradients_reach_every_parameter_after_the_first_step():
     block, x, embedding = ResidualBlock(8, 16, 5), torch.randn(4, 8, 4, 4), torch.randn(4, 5)
     target = torch.randn(4, 16, 4, 4)
     optimiser = torch.optim.SGD(block.parameters(), lr=0.1)
-    for _ in range(2):
+    for step in range(2):
         optimiser.zero_grad()
         (block(x, embedding) - target).square().mean().backward()
         reached = {name: bool(p.grad.abs().sum() > 0) for name, p in block.named_parameters()}
-        if _ == 0:  # the zero convolution holds everything before it back for one step, and itself learns
+        if step == 0:  # the zero convolution holds everything before it back for one step, and itself learns
             assert reached["conv2.weight"] and reached["shortcut.weight"] and not reached["conv1.weight"]
         optimiser.step()
     assert all(reached.values()), reached

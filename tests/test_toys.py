@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
@@ -205,6 +206,12 @@ def test_the_checkerboard_fills_its_dark_fields_alone():
     assert ((field.sum(1) % 2) == 0).all()
     counts = (field[:, 0] * 4 + field[:, 1]).bincount(minlength=16)
     assert (counts > 0).sum() == 8 and counts[counts > 0].min() > 850
+
+
+@pytest.mark.parametrize("toy", TOYS)
+def test_a_whole_number_may_be_numpys_or_torchs(toy):
+    for five in (np.int64(5), torch.tensor(5)):
+        assert torch.equal(toy(five, seed=five), toy(5, seed=5))
 
 
 @pytest.mark.parametrize("toy", TOYS)

@@ -41,7 +41,7 @@ def children(tmp_path_factory):
 
     yield SimpleNamespace(outcome=outcome, folder=folder)
     for process in started.values():
-        process.kill()
+        process.terminate()  # not kill: torchrun has processes of its own to end
         process.wait()
 
 
@@ -632,6 +632,12 @@ def test_run_leaves_one_line_of_plain_text_in_a_notebook(monkeypatch, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_run_says_what_it_needs():
+    for arguments, message in [((3,), "ticks: got int"), (([], "many"), "total: got 'many'")]:
+        with pytest.raises(TypeError, match=message):
+            run(*arguments)
+
+
 def test_only_the_first_process_draws(capsys):
     training = fit(line(), batches(3), 3)
     training.rank = 1
@@ -682,3 +688,30 @@ def test_bfloat16_is_real(children):
     [result] = children.outcome("bf16", "bf16.json")
     assert result["inside"] == "torch.bfloat16" and result["outside"] == "torch.float32"
     assert result["loss"] == result["weights"] == "torch.float32" and result["fall"] < 0.6
+
+
+def test_a_subclass_that_overrides_the_loss_alone_is_taken_at_its_word():
+    class Parts(nn.Linear):
+        def terms(self, x):
+            return {"loss": self(x).mean(), "part": x.mean()}
+
+        def loss(self, x):
+            return self.terms(x)["loss"]
+
+    class Other(Parts):
+        def loss(self, x):
+            return self(x).square().mean() + 100
+
+    batches = [(torch.ones(4, 3),)] * 2
+    assert "part" in next(fit(Parts(3, 1), batches, 2)).parts
+    tick = next(fit(Other(3, 1), batches, 2))
+    assert tick.loss >= 100 and not tick.parts
+
+
+def test_training_works_where_gradients_are_switched_off():
+    model = nn.Linear(3, 1)
+    model.loss = lambda x: model(x).square().mean()
+    before = model.weight.detach().clone()
+    with torch.no_grad():
+        list(fit(model, [(torch.ones(4, 3),)] * 3, 3))
+    assert not torch.equal(before, model.weight)

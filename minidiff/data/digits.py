@@ -18,8 +18,8 @@ def digits(split: str = "train", size: int = 16) -> tuple[Tensor, Tensor]:
     upsampling, nicer to look at and smooth; its 256 pixels are linear functions of 64, so it has no density.
     Each call returns fresh copies. ValueError for another split or size.
     """
-    expect.choice("split", split, ("train", "test"))
-    expect.choice("size", size, (8, 16))
+    split = expect.choice("split", split, ("train", "test"))
+    size = expect.choice("size", size, (8, 16))
     images, labels = _digits(split, size)
     return images.clone(), labels.clone()
 

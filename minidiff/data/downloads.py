@@ -61,7 +61,7 @@ def data_dir() -> Path:
 def _load(name: str, dataset: str, split: str, size: int | None) -> tuple[Tensor, Tensor]:
     expect.choice("split", split, ("train", "test"))
     if size is not None:
-        expect.integer("size", size, 1, 1024)
+        size = expect.integer("size", size, 1, 1024)
     from torchvision import datasets  # imported here: torchvision takes two seconds to load
 
     images, labels = _read(getattr(datasets, dataset), data_dir() / name, train=split == "train")

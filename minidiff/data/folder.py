@@ -18,7 +18,7 @@ def folder(path: str | os.PathLike, size: int = 32) -> tuple[Tensor, Tensor, lis
     """
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"path: got {path!r} ({type(path).__name__}), expected the path of a folder")
-    expect.integer("size", size, 1, 1024)
+    size = expect.integer("size", size, 1, 1024)
     path = Path(path).expanduser()
     wanted = "expected a folder with one sub-folder of pictures for each class"
     if not path.is_dir():

@@ -157,7 +157,8 @@ def _mark(task: Exercise | Question, attempt) -> None:
     if attempt is ...:
         raise NotAttempted
     try:
-        with torch.random.fork_rng(devices=[]):  # the same figures each time, and the learner's own stream untouched
+        # the same figures each time, and the learner's own random stream untouched
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             task(attempt)
     except (NotAttempted, CheckFailed):

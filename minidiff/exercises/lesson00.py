@@ -1,4 +1,7 @@
-"""Lesson 00: a network that sees the label alone, masked convolution, the chain rule, and four exercises."""
+"""Lesson 00: a network that sees the label alone, masked convolution, the chain rule, and four exercises.
+
+Solutions and predictions are in `solutions00`.
+"""
 
 import math
 
@@ -8,7 +11,7 @@ from torch import nn
 
 from minidiff.autoregressive import LEVELS, PixelModel, from_levels, to_levels
 from minidiff.exercises.compare import close, require, shaped
-from minidiff.exercises.core import exercise, question
+from minidiff.exercises.core import exercise
 from minidiff.exercises.solutions00 import (
     MaskedConv,
     Painter,
@@ -89,45 +92,6 @@ def _(attempt):
         )
     dull = list(attempt(_sharp(0.0), torch.zeros(200).long(), fresh()))[-1]  # every level equally likely
     require(dull.std() > 0.3, "All drawings are alike: draw from the probabilities, do not take the largest.")
-
-
-question(
-    "00.predict_average",
-    answer="b",
-    hints={
-        "a": "A typical 4 is far from most other 4s. Which one picture pays least, averaged over all of them?",
-        "c": "The network has no dice: the same label gives the same picture.",
-    },
-    why="the mean of all 4s has the smallest mean squared error of any one picture.",
-)
-question(
-    "00.predict_noise",
-    answer="b",
-    hints={
-        "a": "To use z would need to know which z belongs to which 4. They are paired at random, anew each time.",
-        "c": "z is random, but a network may learn to give it the weight 0.",
-    },
-    why="z says nothing of which 4 is the right answer, so the best drawing is still the average.",
-)
-question(
-    "00.predict_passes",
-    answer=64,
-    hints={
-        1: "One pass gives the probabilities of every pixel, but each needs the levels drawn before it as its input.",
-        6400: "The 100 pictures go through the network together, as one batch.",
-        17: "That is the number of levels. One pass gives the probabilities of all of them.",
-    },
-    why="one pass for each of the 8 x 8 pixels; the batch shares them.",
-)
-question(
-    "00.predict_own",
-    answer="a",
-    hints={
-        "b": "Ask what the network must do to predict a pixel that is among its inputs.",
-        "c": "Nothing crashes: the shapes are the same. That is what makes the bug hard to see.",
-    },
-    why="the answer is among the inputs, and copying it is all that is learned.",
-)
 
 
 @exercise("00.bits_per_dim", solution=bits_per_dim)

@@ -1,4 +1,4 @@
-"""The solutions of lesson 00, as `solution` shows them: what the lesson writes by hand, and what it leaves open."""
+"""The answers of lesson 00: what it writes by hand and what it leaves open, as `solution` shows it, and predictions."""
 
 import math
 
@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from minidiff.autoregressive import to_levels
+from minidiff.exercises.core import question
 
 # Written by hand in the lesson.
 
@@ -91,3 +92,42 @@ def finish(model, x, labels, rows, generator=None):
         p = model(x, labels)[:, :, row, column].softmax(dim=1)
         x[:, 0, row, column] = torch.multinomial(p, 1, generator=generator)[:, 0] / 8 - 1
     return x
+
+
+question(
+    "00.predict_average",
+    answer="b",
+    hints={
+        "a": "A typical 4 is far from most other 4s. Which one picture pays least, averaged over all of them?",
+        "c": "The network has no dice: the same label gives the same picture.",
+    },
+    why="the mean of all 4s has the smallest mean squared error of any one picture.",
+)
+question(
+    "00.predict_noise",
+    answer="b",
+    hints={
+        "a": "To use z would need to know which z belongs to which 4. They are paired at random, anew each time.",
+        "c": "z is random, but a network may learn to give it the weight 0.",
+    },
+    why="z says nothing of which 4 is the right answer, so the best drawing is still the average.",
+)
+question(
+    "00.predict_passes",
+    answer=64,
+    hints={
+        1: "One pass gives the probabilities of every pixel, but each needs the levels drawn before it as its input.",
+        6400: "The 100 pictures go through the network together, as one batch.",
+        17: "That is the number of levels. One pass gives the probabilities of all of them.",
+    },
+    why="one pass for each of the 8 x 8 pixels; the batch shares them.",
+)
+question(
+    "00.predict_own",
+    answer="a",
+    hints={
+        "b": "Ask what the network must do to predict a pixel that is among its inputs.",
+        "c": "Nothing crashes: the shapes are the same. That is what makes the bug hard to see.",
+    },
+    why="the answer is among the inputs, and copying it is all that is learned.",
+)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from minidiff import checkpoints, data, device, profile, seed_everything
 from minidiff.recipes import RECIPES
+from minidiff.tables import rounded
 from minidiff.train import Ema, fit, run
 
 
@@ -44,5 +45,5 @@ def trained(name: str, seed: int) -> nn.Module:
 
 def spread(values: Sequence[float], digits: int = 3) -> str:
     """Mean ± standard deviation over seeds, "0.351 ± 0.012"; the value alone if there is one."""
-    centre = f"{mean(values):.{digits}g}"
-    return centre if len(values) < 2 else f"{centre} ± {stdev(values):.1g}"
+    centre = rounded(mean(values), digits)
+    return centre if len(values) < 2 else f"{centre} ± {rounded(stdev(values), 1)}"

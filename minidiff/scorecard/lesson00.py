@@ -2,12 +2,11 @@
 
 import math
 import time
-from statistics import mean
 
 import torch
 from torch import Tensor, nn
 
-from minidiff import data, pick, seed_everything
+from minidiff import data, seed_everything
 from minidiff.autoregressive import LEVELS, IndependentPixels, PixelModel
 from minidiff.exercises.solutions00 import Painter
 from minidiff.metrics import bits_per_dim, floors, quality
@@ -35,7 +34,10 @@ def averageness(draw: nn.Module, x: Tensor, y: Tensor, copies: int = 50) -> dict
     means = class_means(x, y)
     real = (x - means[y]).square().mean()
     variety = drawn.unflatten(0, (10, copies)).var(1).mean()
-    return {"from the average": ((drawn - means[labels]).square().mean() / real).item(), "variety": (variety / real).item()}
+    return {
+        "from the average": ((drawn - means[labels]).square().mean() / real).item(),
+        "variety": (variety / real).item(),
+    }
 
 
 def likelihoods(model: PixelModel) -> list[dict]:
@@ -51,8 +53,13 @@ def likelihoods(model: PixelModel) -> list[dict]:
         "pixel by pixel, given the label": model.log_prob,
     }
     with torch.no_grad():
-        bits = {way: [bits_per_dim(log_prob(*split), 64) for split in (test, train)] for way, log_prob in ways.items()}
+        bits = {way: [_bits(log_prob, *split) for split in (test, train)] for way, log_prob in ways.items()}
     return [{"model": way, "held-out": held_out, "train": seen} for way, (held_out, seen) in bits.items()]
+
+
+def _bits(log_prob, x: Tensor, y: Tensor, rows: int = 250) -> float:
+    """bits/dim of the pictures, `rows` at a time: more do not fit a processor's cache."""
+    return bits_per_dim(torch.cat([log_prob(*part) for part in zip(x.split(rows), y.split(rows))]), 64)
 
 
 def _gaussian(x: Tensor):
@@ -74,12 +81,11 @@ def drawings(model: PixelModel, n: int, seed: int = 0) -> dict[str, Tensor]:
     """n pictures by each way, of labels 0, 1, … 9, 0, …: the average, independent pixels, pixel by pixel."""
     x, y = data.digits("train", 8)
     labels = torch.arange(n) % 10
-    parts = [part for part in labels.split(297)]
     generator = torch.Generator().manual_seed(seed)
     return {
         "the average": class_means(x, y)[labels],
         "independent pixels": IndependentPixels(x, y).sample(n, labels, generator=generator),
-        "pixel by pixel": torch.cat([model.sample(len(part), part, generator=generator) for part in parts]),
+        "pixel by pixel": torch.cat([model.sample(len(part), part, generator=generator) for part in labels.split(297)]),
     }
 
 
@@ -92,50 +98,65 @@ def qualities(pictures: dict[str, Tensor]) -> list[dict]:
 
 
 def cost(painter: nn.Module, model: PixelModel, n: int = 100) -> list[dict]:
-    """Rows of the table of prices: network passes and seconds for n pictures drawn together; the best of three."""
+    """Rows of the table of prices: network passes and milliseconds for n pictures drawn together, best of two."""
     labels = torch.arange(n) % 10
     ways = {
-        "the average digit": (1, lambda: painter(labels)),
-        "pixel by pixel": (64, lambda: model.sample(n, labels)),
-        "(one pass of that network)": (1, lambda: model(torch.zeros(n, 1, 8, 8), labels)),
+        "the average digit": (painter, lambda: painter(labels)),
+        "pixel by pixel": (model, lambda: model.sample(n, labels)),
+        "(one pass of that network)": (model, lambda: model(torch.zeros(n, 1, 8, 8), labels)),
     }
     with torch.no_grad():
-        return [{"way": way, "passes": passes, "seconds": _seconds(draw)} for way, (passes, draw) in ways.items()]
+        return [{"way": way, "passes": _passes(*each), "milliseconds": _time(each[1])} for way, each in ways.items()]
 
 
-def _seconds(work, times: int = 3) -> float:
-    """The shortest of a few runs, in seconds: others on the machine only ever add."""
+def _passes(network: nn.Module, work) -> int:
+    """How often `work` runs the network."""
+    seen = []
+    with network.register_forward_hook(lambda *_: seen.append(1)):
+        work()
+    return len(seen)
+
+
+def _time(work, times: int = 2) -> float:
+    """The shortest of a few runs, in milliseconds: others on the machine only ever add."""
     taken = []
     for _ in range(times):
         start = time.perf_counter()
         work()
         taken.append(time.perf_counter() - start)
-    return min(taken)
+    return 1000 * min(taken)
 
 
 def claims(seeds: list[int], full: bool) -> list[Claim]:
     """The lesson's claims over training seeds; `full` judges three times as many samples."""
     models = [trained("pixels-digits", seed) for seed in seeds]
-    return [*_of_squared_error(seeds), _of_likelihood(models), _of_quality(models, 891 if full else 297), _of_price(models)]
+    return [
+        *_of_squared_error(seeds),
+        _of_likelihood(models),
+        _of_quality(models, 891 if full else 297),
+        _of_price(models),
+    ]
 
 
 def _of_squared_error(seeds: list[int]) -> list[Claim]:
-    x, y = data.digits("train", 8)
-    found = []
-    for noise in (0, 8):
-        far = []
-        for seed in seeds:
-            seed_everything(seed)
-            painter = Painter(noise)
-            for _ in fit(painter, data.batches(x, y, size=64, seed=seed), pick(ci=100, cpu=600, gpu=600), 4e-3, seed=seed):
-                pass
-            far.append(averageness(painter, x, y)["variety" if noise else "from the average"])
-        found.append(far)
     theory = "0: the mean has the least squared error"
+    far = [averageness(_painter(0, seed), *data.digits("train", 8))["from the average"] for seed in seeds]
+    varied = [averageness(_painter(8, seed), *data.digits("train", 8))["variety"] for seed in seeds]
+    text = "squared error, from a label: draws the average digit (distance² / variance of real digits)"
+    more = "and with a random z beside the label: no variety (variance / that of real digits)"
     return [
-        Claim("00", "from a label, squared error draws the average (distance / variance)", theory, spread(found[0]), mean(found[0]) < 0.05),
-        Claim("00", "with a random z too, it draws no variety (variance / real)", "0, likewise", spread(found[1]), mean(found[1]) < 0.05),
+        Claim("00", text, theory, spread(far, 1), max(far) < 0.05),
+        Claim("00", more, theory, spread(varied, 1), max(varied) < 0.05),
     ]
+
+
+def _painter(noise: int, seed: int) -> Painter:
+    """A Painter as the notebook trains it: a quarter of a second in every profile."""
+    seed_everything(seed)
+    painter = Painter(noise)
+    for _ in fit(painter, data.batches(*data.digits("train", 8), size=64, seed=seed), 300, 4e-3, seed=seed):
+        pass
+    return painter
 
 
 def _of_likelihood(models: list[PixelModel]) -> Claim:
@@ -161,7 +182,7 @@ def _of_quality(models: list[PixelModel], n: int) -> Claim:
 
 
 def _of_price(models: list[PixelModel]) -> Claim:
-    _, painted, once = cost(Painter(), models[0])
-    ratio = painted["seconds"] / once["seconds"]
-    text = "a picture of 64 pixels costs 64 passes (time of painting / time of one pass)"
-    return Claim("00", text, "one pass a pixel (1601.06759, section 1)", f"{ratio:.0f}", 40 < ratio < 100)
+    _, painted, once = cost(Painter(), models[0], n=10)
+    ours = f"{painted['passes']} passes, {painted['milliseconds'] / once['milliseconds']:.0f} times the time of one"
+    text = "a picture of 64 pixels costs 64 passes of the network"
+    return Claim("00", text, "one pass a pixel (1601.06759)", ours, painted["passes"] == 64)

@@ -131,10 +131,10 @@ def next_pixel(model: PixelModel, x: Tensor, y: Tensor) -> Explorer:
 
 def _guess(x: Tensor, p: Tensor, pixels: int, level: int) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(5.6, 2.4), dpi=80, width_ratios=(1, 1.7))
-    left.imshow((unfinished(x[None], pixels)[0].permute(1, 2, 0) + 1) / 2)
+    left.imshow((unfinished(x[None], pixels)[0].permute(1, 2, 0).numpy() + 1) / 2)
     left.plot(pixels % 8, pixels // 8, "s", ms=13, mfc="none", mec=plot.COLOURS[1], mew=2)
     left.set(xticks=[], yticks=[], title="so far")
-    right.bar(range(LEVELS), p, color=[plot.COLOURS[k == level] for k in range(LEVELS)])
+    right.bar(range(LEVELS), p.tolist(), color=[plot.COLOURS[k == level] for k in range(LEVELS)])
     right.set(ylim=(0, 1), xlabel="grey level", ylabel="probability", title=f"next: orange is what came ({level})")
     figure.subplots_adjust(0.02, 0.24, 0.98, 0.88, 0.32)
     return figure

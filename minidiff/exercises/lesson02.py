@@ -1,0 +1,254 @@
+"""Lesson 02's exercises: the three lines that make a VAE, its bounds, and what its codes add up to."""
+
+import math
+
+import torch
+from torch import nn
+
+from minidiff.convnet import conv_decoder, conv_encoder
+from minidiff.exercises import close, exercise, question, require, shaped
+
+
+def gaussian_kl(mu, log_var):
+    """mu, log_var (B, code) -> KL(N(mu, exp(log_var)) || N(0, I)) in nats, (B,)."""
+    return 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(1)
+
+
+def reparameterize(mu, log_var):
+    """A draw z (B, code) from N(mu, exp(log_var)) that lets gradients through to mu and log_var."""
+    sigma = (0.5 * log_var).exp()
+    return mu + sigma * torch.randn_like(mu)
+
+
+def negative_elbo(x, out, mu, log_var, sigma):
+    """Pictures x, decoded means out (B, 1, H, W), mu, log_var (B, code) -> minus the ELBO in nats, (B,)."""
+    squares = ((x - out) ** 2).flatten(1)
+    reconstruction = (squares / (2 * sigma**2) + math.log(sigma) + 0.5 * math.log(2 * math.pi)).sum(1)
+    kl = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(1)
+    return reconstruction + kl
+
+
+class VAE(nn.Module):
+    """Pictures (B, 1, 16, 16) -> clouds of codes mu, log_var (B, code) -> pictures; trained on minus the ELBO."""
+
+    def __init__(self, code=8, beta=1.0, sigma=0.7):
+        super().__init__()
+        self.encoder, self.decoder = conv_encoder(2 * code), conv_decoder(code)
+        self.code, self.beta, self.sigma = code, beta, sigma
+
+    def encode(self, x):
+        return self.encoder(x).chunk(2, dim=1)  # mu, log_var
+
+    def loss(self, x):
+        mu, log_var = self.encode(x)
+        out = self.decoder(reparameterize(mu, log_var))
+        extra = (self.beta - 1) * gaussian_kl(mu, log_var)
+        return (negative_elbo(x, out, mu, log_var, self.sigma) + extra).mean() / x[0].numel()
+
+
+def log_mean_exp(w):
+    """w (k, B), logarithms -> log of the mean of exp(w) over the k rows, (B,), without overflow."""
+    top = w.max(0).values
+    return top + (w - top).exp().mean(0).log()
+
+
+def best_sigma(x, out):
+    """The decoder's sigma that makes pictures x (B, C, H, W) likeliest, given their decoded means out. A number."""
+    return ((x - out) ** 2).mean().sqrt()
+
+
+def all_digits(model, z):
+    """One code z (code,) decoded under each of the labels 0 … 9 by a conditional VAE: (10, 1, 16, 16)."""
+    labels = torch.arange(10)
+    return model.decode(z.expand(10, -1), labels)
+
+
+def aggregate(mu, log_var):
+    """Mean and variance, each (code,), of the mixture of all q(z | x) = N(mu, exp(log_var)), rows (N, code)."""
+    mean = mu.mean(0)
+    variance = log_var.exp().mean(0) + ((mu - mean) ** 2).mean(0)
+    return mean, variance
+
+
+@exercise("02.kl", solution=gaussian_kl, core=True)
+def _(attempt):
+    mu, log_var = torch.randn(2, 5, 3)
+    kl = shaped(attempt(mu, log_var), (5,), "One number a picture: sum over the code, the last axis.")
+    zero = attempt(torch.zeros(1, 3), torch.zeros(1, 3))
+    require(zero.abs().max() < 1e-6, "A standard normal is no distance from itself: at mu 0, log_var 0 the KL is 0.")
+    right = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(1)
+    slips = {
+        "The whole sum is halved: ½ (mu² + sigma² - 1 - log sigma²).": 2 * right,
+        "log_var is log sigma², not log sigma: its exponential is the variance already.": 0.5
+        * (mu**2 + (2 * log_var).exp() - 1 - 2 * log_var).sum(1),
+        "The sign is turned: a KL is never negative.": -right,
+        "The log term has the other sign: - log sigma².": 0.5 * (mu**2 + log_var.exp() - 1 + log_var).sum(1),
+        "mu is squared.": 0.5 * (mu + log_var.exp() - 1 - log_var).sum(1),
+    }
+    close(kl, right, "Not the KL to a standard normal: ½ Σ (mu² + sigma² - 1 - log sigma²).", slips=slips)
+    from minidiff import vae
+
+    close(kl, vae.gaussian_kl(mu, log_var), "Not equal to minidiff.vae.gaussian_kl.")
+
+
+@exercise("02.reparameterize", solution=reparameterize, core=True)
+def _(attempt):
+    mu = torch.full((40_000, 2), 1.5, requires_grad=True)
+    log_var = torch.full((40_000, 2), math.log(0.25), requires_grad=True)
+    z = shaped(attempt(mu, log_var), (40_000, 2), "One z for each mu: noise of the same shape, torch.randn_like(mu).")
+    deviation = z.std().item()
+    require(z.requires_grad, "No gradient reaches mu: torch.normal cuts it off. Write z = mu + sigma * eps.")
+    require(deviation > 0.01, "There is no noise in z: add sigma * eps with eps from torch.randn_like(mu).")
+    require(abs(z.mean().item() - 1.5) < 0.02, "The mean of z should be mu: eps comes from randn, around 0, not rand.")
+    require(abs(deviation - 0.25) > 0.01, "That is noise of size sigma²: take the root, exp(log_var / 2).")
+    require(abs(deviation - 0.5) < 0.01, "The noise has the wrong size: sigma = exp(log_var / 2).")
+    (slope,) = torch.autograd.grad(z.pow(2).mean(), log_var)
+    require(abs(slope.sum().item() - 0.25) < 0.02, "No gradient reaches log_var through sigma: do not detach it.")
+
+
+@exercise("02.elbo", solution=negative_elbo, core=True)
+def _(attempt):
+    x, out = torch.rand(2, 4, 1, 8, 8) * 2 - 1
+    mu, log_var = torch.randn(2, 4, 3)
+    got = shaped(attempt(x, out, mu, log_var, 0.7), (4,), "One number a picture: sum over its pixels, not over all.")
+    kl = gaussian_kl(mu, log_var)
+    squares = ((x - out) ** 2).flatten(1)
+    right = negative_elbo(x, out, mu, log_var, 0.7)
+    constant = 64 * (math.log(0.7) + 0.5 * math.log(2 * math.pi))
+    slips = {
+        "Sum the squares over the pixels; the mean makes them 64 times too light against the KL.": squares.mean(1)
+        / (2 * 0.49)
+        + constant / 64
+        + kl,
+        "The KL is added to the loss: codes far from the prior must cost.": right - 2 * kl,
+        "The normal density's own logarithm is missing: log sigma + ½ log 2π a pixel.": right - constant,
+        "The squared error is divided by 2 sigma².": squares.sum(1) + constant + kl,
+        "Divide by 2 sigma², not by 2 sigma.": squares.sum(1) / 1.4 + constant + kl,
+    }
+    close(got, right, "Not -log N(x; out, sigma²) + KL, summed over pixels and code.", slips=slips, rtol=1e-3)
+    from minidiff import vae
+
+    theirs = vae.gaussian_kl(mu, log_var) - vae.Gaussian(0.7).log_prob(out, x)
+    close(got, theirs, "Not equal to minidiff.vae's.", rtol=1e-3)
+
+
+@exercise("02.vae", solution=VAE)
+def _(attempt):
+    from minidiff import vae
+
+    x = torch.rand(6, 1, 16, 16) * 2 - 1
+    for beta in (1.0, 3.0):
+        mine, theirs = attempt(code=4, beta=beta), vae.VAE(code=4, beta=beta)
+        with torch.no_grad():
+            for weight in mine.encoder.parameters():
+                weight.mul_(3)  # an untrained encoder has next to no KL, and beta would not show
+        theirs.encoder, theirs.decoder = mine.encoder, mine.decoder
+        mu, log_var = mine.encode(x)
+        shaped(mu, (6, 4), "The encoder has 2 * code outputs: chunk them in two along dim 1.")
+        close(log_var, theirs.encode(x)[1], "The first half is mu, the second half log_var.")
+        losses = []
+        for model in (mine, theirs):
+            torch.manual_seed(1)
+            losses.append(model.loss(x).detach())
+        slips = {
+            "beta does nothing: it multiplies the KL.": losses[1] - (beta - 1) * gaussian_kl(mu, log_var).mean() / 256,
+            "Divide by the number of pixels, x[0].numel().": losses[1] * 256,
+        }
+        close(losses[0], losses[1], "Not the mean of minus the ELBO, with one draw of z.", slips=slips, rtol=1e-3)
+
+
+@exercise("02.log_mean_exp", solution=log_mean_exp, core=True)
+def _(attempt):
+    w = torch.randn(50, 6)
+    got = shaped(attempt(w), (6,), "One number a picture: the mean is over the first axis, the k draws.")
+    right = torch.logsumexp(w, 0) - math.log(50)
+    slips = {
+        "A mean, not a sum: divide by k, or take away log k.": torch.logsumexp(w, 0),
+        "Mean of the exponentials, then the log. The mean of the logs is the plain ELBO.": w.mean(0),
+    }
+    close(got, right, "Not log(mean(exp(w))) over the first axis.", slips=slips)
+    far = attempt(w - 500)
+    require(torch.isfinite(far).all(), "exp(-500) is 0 in float32: take the largest w out first, and add it after.")
+    close(far, right - 500, "A constant added to all w should be added to the result.", atol=1e-2)
+    require(torch.isfinite(attempt(w + 500)).all(), "exp(500) overflows: take the largest w out, not the smallest.")
+
+
+@exercise("02.best_sigma", solution=best_sigma)
+def _(attempt):
+    x, out = torch.randn(2, 6, 1, 8, 8)
+    mse = ((x - out) ** 2).mean()
+    slips = {
+        "That is sigma²: the likeliest variance is the mean squared error. Take the root.": mse,
+        "One sigma for all pixels: the mean, not the sum.": ((x - out) ** 2).sum().sqrt(),
+        "The squares first, then the mean, then the root.": (x - out).abs().mean(),
+    }
+    got = attempt(x, out)
+    close(got, mse.sqrt(), "Set the slope of log sigma + mse / (2 sigma²) to zero.", slips=slips)
+
+
+@exercise("02.all_digits", solution=all_digits)
+def _(attempt):
+    from minidiff.vae import VAE
+
+    model, z = VAE(code=4, classes=10, width=4).eval(), torch.randn(4)
+    with torch.no_grad():
+        got = shaped(attempt(model, z), (10, 1, 16, 16), "Ten pictures: repeat z ten times, labels 0 … 9.")
+        right = model.decode(z.expand(10, -1), torch.arange(10))
+        slips = {"The labels run 0 … 9, in that order.": model.decode(z.expand(10, -1), torch.zeros(10).long())}
+    spread = (got - got.mean(0)).abs().max()
+    require(spread > 0 or (right - right.mean(0)).abs().max() == 0, "All ten are alike: the label must change.")
+    close(got, right, "The same z in all ten rows, and the labels torch.arange(10).", slips=slips)
+
+
+@exercise("02.aggregate", solution=aggregate)
+def _(attempt):
+    mu, log_var = torch.randn(200, 3) * 0.8 + 0.3, torch.randn(200, 3) - 1
+    result = attempt(mu, log_var)
+    require(isinstance(result, tuple) and len(result) == 2, "Return two tensors: mean, variance.")
+    mean, variance = result
+    close(mean, mu.mean(0), "The mean of a mixture is the mean of the means.")
+    inside, between = log_var.exp().mean(0), mu.var(0, unbiased=False)
+    slips = {
+        "That is the spread within one q alone: the means differ as well.": inside,
+        "That is the spread of the means alone: each q has a width of its own.": between,
+        "The mean of the variances, exp(log_var), not of sigma.": (0.5 * log_var).exp().mean(0) + between,
+    }
+    close(variance, inside + between, "Variance within plus variance between.", slips=slips, rtol=2e-2)
+
+
+question(
+    "02.predict_gap",
+    answer="b",
+    hints={
+        "a": "A bound need not be loose: put q = p(z | x) into the ELBO, and log q cancels against log p(z | x).",
+        "c": "A lower bound is never above what it bounds, for any q.",
+    },
+    why="the gap is KL(q || p(z | x)), which is 0 when the two are equal",
+)
+question(
+    "02.predict_kl_alone",
+    answer="b",
+    hints={
+        "a": "The KL is least when every picture has the same q(z | x) = N(0, I). What could the decoder learn from z?",
+        "c": "A trace of the squared error is left, and lesson 00 showed what the least squared error draws.",
+    },
+    why="with KL 0 the code says nothing about the picture, so the best the decoder can draw is the average digit",
+)
+question(
+    "02.predict_beta",
+    answer="c",
+    hints={
+        "a": "The KL is what beta makes expensive: it cannot rise with beta.",
+        "b": "Each nat of code helps the decoder; spending fewer of them cannot sharpen the pictures.",
+    },
+    why="a dearer code carries fewer nats, and the reconstruction pays for it",
+)
+question(
+    "02.predict_iwae",
+    answer="a",
+    hints={
+        "b": "Burda et al., theorem 1: more draws never lower the bound in the mean.",
+        "c": "The bound at k = 1 is the ELBO; unless q is the exact posterior, averaging weights before the log gains.",
+    },
+    why="the log of a mean of k weights has a smaller bias the larger k is; in the limit it is log p(x)",
+)
