@@ -60,9 +60,8 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[float, flo
     """Precision: the share of fake features that fall among the real ones. Recall: of real ones among the fake.
 
     Among a set: inside a ball around one of its points that reaches to that point's k-th neighbour in the set, border
-    included. real (N, D), fake (M, D), N and M above k -> two shares in [0, 1]. Fewer points make larger balls, so
-    compare at equal N and M.
-    Source: Kynkäänniemi et al. 2019 (1904.06991), eq. 1 and 2.
+    included. real (N, D), fake (M, D), both above k -> two shares in [0, 1]. Fewer points make larger balls, so compare
+    at equal N and M. Source: Kynkäänniemi et al. 2019 (1904.06991), eq. 1 and 2.
     """
     k = expect.integer("k", k, 1)
     real, fake = _pair(k + 1, real=real, fake=fake)
@@ -105,9 +104,7 @@ class Quality:
         return distances | {name: round(share, 2) for name, share in shares.items()}
 
 
-def quality(
-    samples: Tensor, train: Tensor, held_out: Tensor, features: Callable[[Tensor], Tensor], seed: int = 0
-) -> Quality:
+def quality(samples: Tensor, train: Tensor, held_out: Tensor, features: Callable, seed: int = 0) -> Quality:
     """How good are `samples`? FD to train and to held-out, precision and recall, nearest-neighbour share.
 
     Every comparison is n against n, n = len(held_out), as in `floors`: the samples are cut into chunks of n (a rest is
@@ -127,12 +124,12 @@ def quality(
     return _summary(figures)
 
 
-def floors(train: Tensor, held_out: Tensor, features: Callable[[Tensor], Tensor], seed: int = 0) -> dict[str, Quality]:
+def floors(train: Tensor, held_out: Tensor, features: Callable, seed: int = 0) -> dict[str, Quality]:
     """The two rows to read `quality` against: {"fresh real pictures": Quality, "a memoriser": Quality}.
 
     Fresh real pictures are what a perfect model would draw. Here they are the training pictures, compared with the
     held-out ones only, which are none of them: so both FD columns agree, and the nearest share is 0.5 by symmetry.
-    A memoriser draws training pictures with replacement. Where its row is like the first, the figure is blind to copying.
+    A memoriser draws training pictures with replacement. Where the two rows agree, a figure is blind to copying.
     """
     _alike(held_out, least=4, train=train)
     fresh = train[torch.randperm(len(train), generator=_generator(seed))]
@@ -146,8 +143,7 @@ def _kernel_sum(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _kernel_within(x: Tensor) -> Tensor:
-    # The mean over pairs of two different rows of x: without the diagonal, hence unbiased.
-    diagonal = ((x.square().mean(1) + 1) ** 3).sum()
+    diagonal = ((x.square().mean(1) + 1) ** 3).sum()  # a row with itself, which would bias the mean
     return (_kernel_sum(x, x) - diagonal) / (len(x) * (len(x) - 1))
 
 

@@ -48,8 +48,7 @@ class Terms(nn.Module):
     def __init__(self, model: nn.Module):
         super().__init__()
         self.model = model
-
-        self.in_parts = _depth(model, "terms") <= _depth(model, "loss")
+        self.in_parts = hasattr(model, "terms") and _depth(model, "terms") <= _depth(model, "loss")
 
     def forward(self, *batch: Tensor) -> dict[str, Tensor]:
         """`model.terms(*batch)`, or {"loss": model.loss(*batch)} where there is none, or `loss` alone is overridden."""

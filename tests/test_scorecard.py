@@ -27,7 +27,7 @@ def test_the_judge_knows_held_out_digits():
 
 
 @pytest.mark.parametrize(
-    ("values", "text"), [([0.35], "0.35"), ([0.34, 0.36], "0.35 ± 0.01"), ([1234.0, 1236.0], "1240 ± 1")]
+    ("values", "text"), [([0.351], "0.351"), ([0.341, 0.361], "0.351 ± 0.01"), ([1234.0, 1236.0], "1240 ± 1")]
 )
 def test_spread_is_mean_and_deviation(values, text):
     assert spread(values) == text

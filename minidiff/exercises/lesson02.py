@@ -1,76 +1,14 @@
-"""Lesson 02's exercises: the three lines that make a VAE, its bounds, and what its codes add up to."""
+"""Lesson 02's checks: the three lines that make a VAE, its bounds, and what its codes add up to."""
 
 import math
 
 import torch
-from torch import nn
 
-from minidiff.convnet import conv_decoder, conv_encoder
 from minidiff.exercises import close, exercise, question, require, shaped
+from minidiff.exercises import solutions02 as solutions
 
 
-def gaussian_kl(mu, log_var):
-    """mu, log_var (B, code) -> KL(N(mu, exp(log_var)) || N(0, I)) in nats, (B,)."""
-    return 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(1)
-
-
-def reparameterize(mu, log_var):
-    """A draw z (B, code) from N(mu, exp(log_var)) that lets gradients through to mu and log_var."""
-    sigma = (0.5 * log_var).exp()
-    return mu + sigma * torch.randn_like(mu)
-
-
-def negative_elbo(x, out, mu, log_var, sigma):
-    """Pictures x, decoded means out (B, 1, H, W), mu, log_var (B, code) -> minus the ELBO in nats, (B,)."""
-    squares = ((x - out) ** 2).flatten(1)
-    reconstruction = (squares / (2 * sigma**2) + math.log(sigma) + 0.5 * math.log(2 * math.pi)).sum(1)
-    kl = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(1)
-    return reconstruction + kl
-
-
-class VAE(nn.Module):
-    """Pictures (B, 1, 16, 16) -> clouds of codes mu, log_var (B, code) -> pictures; trained on minus the ELBO."""
-
-    def __init__(self, code=8, beta=1.0, sigma=0.7):
-        super().__init__()
-        self.encoder, self.decoder = conv_encoder(2 * code), conv_decoder(code)
-        self.code, self.beta, self.sigma = code, beta, sigma
-
-    def encode(self, x):
-        return self.encoder(x).chunk(2, dim=1)  # mu, log_var
-
-    def loss(self, x):
-        mu, log_var = self.encode(x)
-        out = self.decoder(reparameterize(mu, log_var))
-        extra = (self.beta - 1) * gaussian_kl(mu, log_var)
-        return (negative_elbo(x, out, mu, log_var, self.sigma) + extra).mean() / x[0].numel()
-
-
-def log_mean_exp(w):
-    """w (k, B), logarithms -> log of the mean of exp(w) over the k rows, (B,), without overflow."""
-    top = w.max(0).values
-    return top + (w - top).exp().mean(0).log()
-
-
-def best_sigma(x, out):
-    """The decoder's sigma that makes pictures x (B, C, H, W) likeliest, given their decoded means out. A number."""
-    return ((x - out) ** 2).mean().sqrt()
-
-
-def all_digits(model, z):
-    """One code z (code,) decoded under each of the labels 0 … 9 by a conditional VAE: (10, 1, 16, 16)."""
-    labels = torch.arange(10)
-    return model.decode(z.expand(10, -1), labels)
-
-
-def aggregate(mu, log_var):
-    """Mean and variance, each (code,), of the mixture of all q(z | x) = N(mu, exp(log_var)), rows (N, code)."""
-    mean = mu.mean(0)
-    variance = log_var.exp().mean(0) + ((mu - mean) ** 2).mean(0)
-    return mean, variance
-
-
-@exercise("02.kl", solution=gaussian_kl, core=True)
+@exercise("02.kl", solution=solutions.gaussian_kl, core=True)
 def _(attempt):
     mu, log_var = torch.randn(2, 5, 3)
     kl = shaped(attempt(mu, log_var), (5,), "One number a picture: sum over the code, the last axis.")
@@ -91,7 +29,7 @@ def _(attempt):
     close(kl, vae.gaussian_kl(mu, log_var), "Not equal to minidiff.vae.gaussian_kl.")
 
 
-@exercise("02.reparameterize", solution=reparameterize, core=True)
+@exercise("02.reparameterize", solution=solutions.reparameterize, core=True)
 def _(attempt):
     mu = torch.full((40_000, 2), 1.5, requires_grad=True)
     log_var = torch.full((40_000, 2), math.log(0.25), requires_grad=True)
@@ -106,14 +44,14 @@ def _(attempt):
     require(abs(slope.sum().item() - 0.25) < 0.02, "No gradient reaches log_var through sigma: do not detach it.")
 
 
-@exercise("02.elbo", solution=negative_elbo, core=True)
+@exercise("02.elbo", solution=solutions.negative_elbo, core=True)
 def _(attempt):
     x, out = torch.rand(2, 4, 1, 8, 8) * 2 - 1
     mu, log_var = torch.randn(2, 4, 3)
     got = shaped(attempt(x, out, mu, log_var, 0.7), (4,), "One number a picture: sum over its pixels, not over all.")
-    kl = gaussian_kl(mu, log_var)
+    kl = solutions.gaussian_kl(mu, log_var)
     squares = ((x - out) ** 2).flatten(1)
-    right = negative_elbo(x, out, mu, log_var, 0.7)
+    right = solutions.negative_elbo(x, out, mu, log_var, 0.7)
     constant = 64 * (math.log(0.7) + 0.5 * math.log(2 * math.pi))
     slips = {
         "Sum the squares over the pixels; the mean makes them 64 times too light against the KL.": squares.mean(1)
@@ -126,22 +64,19 @@ def _(attempt):
         "Divide by 2 sigma², not by 2 sigma.": squares.sum(1) / 1.4 + constant + kl,
     }
     close(got, right, "Not -log N(x; out, sigma²) + KL, summed over pixels and code.", slips=slips, rtol=1e-3)
-    from minidiff import vae
+    from minidiff.vae import Gaussian
 
-    theirs = vae.gaussian_kl(mu, log_var) - vae.Gaussian(0.7).log_prob(out, x)
-    close(got, theirs, "Not equal to minidiff.vae's.", rtol=1e-3)
+    close(got, kl - Gaussian(0.7).log_prob(out, x), "Not equal to minidiff.vae's.", rtol=1e-3)
 
 
-@exercise("02.vae", solution=VAE)
+@exercise("02.vae", solution=solutions.VAE)
 def _(attempt):
     from minidiff import vae
 
     x = torch.rand(6, 1, 16, 16) * 2 - 1
     for beta in (1.0, 3.0):
         mine, theirs = attempt(code=4, beta=beta), vae.VAE(code=4, beta=beta)
-        with torch.no_grad():
-            for weight in mine.encoder.parameters():
-                weight.mul_(3)  # an untrained encoder has next to no KL, and beta would not show
+        _wake(mine.encoder)
         theirs.encoder, theirs.decoder = mine.encoder, mine.decoder
         mu, log_var = mine.encode(x)
         shaped(mu, (6, 4), "The encoder has 2 * code outputs: chunk them in two along dim 1.")
@@ -151,13 +86,21 @@ def _(attempt):
             torch.manual_seed(1)
             losses.append(model.loss(x).detach())
         slips = {
-            "beta does nothing: it multiplies the KL.": losses[1] - (beta - 1) * gaussian_kl(mu, log_var).mean() / 256,
+            "beta does nothing: it multiplies the KL.": losses[1]
+            - (beta - 1) * solutions.gaussian_kl(mu, log_var).mean() / 256,
             "Divide by the number of pixels, x[0].numel().": losses[1] * 256,
         }
         close(losses[0], losses[1], "Not the mean of minus the ELBO, with one draw of z.", slips=slips, rtol=1e-3)
 
 
-@exercise("02.log_mean_exp", solution=log_mean_exp, core=True)
+@torch.no_grad()
+def _wake(encoder):
+    """An untrained encoder has next to no KL, and beta would not show: make its weights larger."""
+    for weight in encoder.parameters():
+        weight.mul_(3)
+
+
+@exercise("02.log_mean_exp", solution=solutions.log_mean_exp, core=True)
 def _(attempt):
     w = torch.randn(50, 6)
     got = shaped(attempt(w), (6,), "One number a picture: the mean is over the first axis, the k draws.")
@@ -173,7 +116,7 @@ def _(attempt):
     require(torch.isfinite(attempt(w + 500)).all(), "exp(500) overflows: take the largest w out, not the smallest.")
 
 
-@exercise("02.best_sigma", solution=best_sigma)
+@exercise("02.best_sigma", solution=solutions.best_sigma)
 def _(attempt):
     x, out = torch.randn(2, 6, 1, 8, 8)
     mse = ((x - out) ** 2).mean()
@@ -186,7 +129,7 @@ def _(attempt):
     close(got, mse.sqrt(), "Set the slope of log sigma + mse / (2 sigma²) to zero.", slips=slips)
 
 
-@exercise("02.all_digits", solution=all_digits)
+@exercise("02.all_digits", solution=solutions.all_digits)
 def _(attempt):
     from minidiff.vae import VAE
 
@@ -200,7 +143,7 @@ def _(attempt):
     close(got, right, "The same z in all ten rows, and the labels torch.arange(10).", slips=slips)
 
 
-@exercise("02.aggregate", solution=aggregate)
+@exercise("02.aggregate", solution=solutions.aggregate)
 def _(attempt):
     mu, log_var = torch.randn(200, 3) * 0.8 + 0.3, torch.randn(200, 3) - 1
     result = attempt(mu, log_var)

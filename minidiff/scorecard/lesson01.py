@@ -10,7 +10,9 @@ from minidiff.scorecard.common import Claim, judge, spread, trained
 
 PAPER = "3.00 / 13.87 = 0.22 (MNIST, 30 numbers; Hinton & Salakhutdinov 2006, fig. 2B)"
 BOUND = 0.45  # of PCA's error, at 8 numbers
-CODES = ("of real digits", "Gaussian fitted to them", "standard normal")
+SHORT = "trained too short (profile ci takes 20 steps)"
+RANK = "these digits have but 61 independent numbers: 32 directions keep nearly all, 1,500 digits train no net so well"
+CODES = ("codes of real digits", "codes from a fitted Gaussian", "standard normal codes")
 
 
 @torch.no_grad()
@@ -57,25 +59,28 @@ def denoising(models: dict[str, Autoencoder], noises=(0.0, 0.25, 0.5, 1.0)) -> l
 
 def claims(seeds: list[int], full: bool) -> list[Claim]:
     """The lesson's claims, each over one model trained for each seed."""
-    models, denoisers = ([trained(name, seed) for seed in seeds] for name in ("ae-digits", "dae-digits"))
-    return [_beats_pca(models), _is_no_generator(models), _removes_noise(denoisers)]
+    names = ("ae-digits", "ae-digits-32", "dae-digits")
+    small, large, denoisers = ([trained(name, seed) for seed in seeds] for name in names)
+    return [_beats_pca(small, SHORT), _beats_pca(large, RANK), _is_no_generator(small), _removes_noise(denoisers)]
 
 
-def _beats_pca(models: list[Autoencoder]) -> Claim:
+def _beats_pca(models: list[Autoencoder], why: str) -> Claim:
     ratios = [row["ratio"] for row in code_sizes(models)]
-    text = f"8 numbers a digit: the autoencoder's held-out squared error is at most {BOUND} of PCA's"
-    return Claim("01", text, PAPER, spread(ratios), max(ratios) <= BOUND)
+    text = f"{models[0].code} numbers a digit: the autoencoder's held-out squared error is at most {BOUND} of PCA's"
+    holds = max(ratios) <= BOUND
+    return Claim("01", text, PAPER, spread(ratios), holds, "" if holds else why)
 
 
 def _is_no_generator(models: list[Autoencoder]) -> Claim:
     rows = [{name: q.fd_held_out for name, q in sample_quality(drawn(m)).items()} for m in models]
-    ordered = all(row[CODES[0]] < row[CODES[1]] < row[CODES[2]] for row in rows)
+    holds = all(row[CODES[0]] < row[CODES[1]] < row[CODES[2]] for row in rows)
     ours = ", ".join(f"{name} {spread([row[name] for row in rows])}" for name in (*CODES, "fresh real pictures"))
     text = "FD to held-out of decoded codes: real < fitted Gaussian < standard normal"
-    return Claim("01", text, "the ordering, no figure (why VAEs were made)", ours, ordered)
+    return Claim("01", text, "the ordering, no figure (why VAEs were made)", ours, holds, "" if holds else SHORT)
 
 
 def _removes_noise(models: list[Autoencoder]) -> Claim:
     shares = [held_out_error(m, 0.5) / 0.25 for m in models]
-    text = "a denoising autoencoder leaves less than a third of the noise (std 0.5)"
-    return Claim("01", text, "no such figure (Vincent et al. 2008)", f"{spread(shares)} left", max(shares) < 1 / 3)
+    text = "a denoising autoencoder leaves less than a tenth of the squared noise (std 0.5)"
+    paper, holds = "no such figure (Vincent et al. 2008)", max(shares) < 0.1
+    return Claim("01", text, paper, f"{spread(shares)} left", holds, "" if holds else SHORT)

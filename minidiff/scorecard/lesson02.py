@@ -130,4 +130,6 @@ def _of_bits(seeds: list[int]) -> Claim:
     text = "8x8, held-out bits/dim: pixel by pixel < VAE, 50 draws < VAE, ELBO < independent pixels"
     ours = " < ".join(spread(values) for values in (exact, tight, elbo, independent))
     holds = mean(exact) < mean(tight) < mean(elbo) < mean(independent)
-    return Claim("02", text, "the ordering of 1601.06759, table 4 (NLL: PixelRNN below the VAEs' bounds)", ours, holds)
+    return Claim(
+        "02", text, "the ordering on MNIST: pixel by pixel 79.2 below DRAW's bound 80.97 nats (1601.06759)", ours, holds
+    )

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from minidiff.exercises.lesson02 import VAE
+from minidiff.exercises.solutions02 import VAE
 
 
 def kl(mu, log_var):
