@@ -339,13 +339,19 @@ def test_a_finished_run_does_nothing_more(tmp_path):
     assert list(tmp_path.iterdir()) == [state]
 
 
-class Ran(Exception):
-    pass
+ran = []
+
+
+def harm():
+    ran.append("harm")
+    return {}
 
 
 class Harmful:
+    """Unpickling it calls `harm`."""
+
     def __reduce__(self):
-        return exec, ("import test_train; raise test_train.Ran",)
+        return harm, ()
 
 
 def test_a_state_of_another_run_is_refused(tmp_path):
@@ -390,6 +396,9 @@ def test_a_damaged_state_is_refused_and_never_run(tmp_path):
     torch.save({"settings": Harmful()}, state)
     with pytest.raises(ValueError, match="holds no state"):
         fit(line(), batches(4), 4, resume=state)
+    assert ran == []
+    torch.load(state, weights_only=False)
+    assert ran == ["harm"]  # it would have done so
 
 
 def test_a_state_needs_a_folder(tmp_path):
@@ -663,6 +672,10 @@ def test_two_processes_train_as_one_on_the_whole_batch(pair):
     half = line(dropout=0.0, norm=False)  # what the first process alone would have learned is another thing
     list(fit(half, [(x[::2], y[::2]) for x, y in batches(12)], 12, lr=0.01))
     assert (weights(half) - weights(model)).abs().max() > 1e-3
+
+
+def test_of_two_processes_each_takes_every_other_row(pair):
+    assert [each["rows"] for each in pair] == [[0, 2, 4, 6], [1, 3, 5, 7]]
 
 
 def test_two_processes_resume_together(pair):

@@ -99,11 +99,20 @@ def two_processes(folder):
 
     accelerator = Accelerator(cpu=True)
     result = {"world": accelerator.num_processes, "rank": accelerator.process_index}
-    result |= {"weights": _together(accelerator), "resumed": _resumed(accelerator, folder)}
+    result |= {"rows": _share(accelerator), "weights": _together(accelerator), "resumed": _resumed(accelerator, folder)}
     result |= {"losses": _drawn(accelerator), "steps": _by_the_clock(accelerator)}
     result |= {"uneven": _uneven(accelerator), "broken": _broken(accelerator, folder)}
     (folder / f"{accelerator.process_index}.json").write_text(json.dumps(result))
     accelerator.end_training()
+
+
+def _share(accelerator):
+    """Which rows of 0 to 7 the model gets."""
+    model, rows = line(norm=False), []
+    model.net.register_forward_pre_hook(lambda _, inputs: rows.extend(inputs[0][:, 0].tolist()))
+    x = torch.arange(8.0)[:, None].repeat(1, 3)
+    list(fit(model, [(x, x[:, :1])], 1, accelerator=accelerator))
+    return rows
 
 
 def _together(accelerator):

@@ -53,11 +53,9 @@ def _(attempt):
     squares = ((x - out) ** 2).flatten(1)
     right = solutions.negative_elbo(x, out, mu, log_var, 0.7)
     constant = 64 * (math.log(0.7) + 0.5 * math.log(2 * math.pi))
+    averaged = squares.mean(1) / (2 * 0.49) + constant / 64 + kl
     slips = {
-        "Sum the squares over the pixels; the mean makes them 64 times too light against the KL.": squares.mean(1)
-        / (2 * 0.49)
-        + constant / 64
-        + kl,
+        "Sum the squares over the pixels; the mean makes them 64 times too light against the KL.": averaged,
         "The KL is added to the loss: codes far from the prior must cost.": right - 2 * kl,
         "The normal density's own logarithm is missing: log sigma + ½ log 2π a pixel.": right - constant,
         "The squared error is divided by 2 sigma².": squares.sum(1) + constant + kl,
@@ -71,26 +69,27 @@ def _(attempt):
 
 @exercise("02.vae", solution=solutions.VAE)
 def _(attempt):
-    from minidiff import vae
+    from minidiff.vae import VAE, gaussian_kl
 
     x = torch.rand(6, 1, 16, 16) * 2 - 1
     for beta in (1.0, 3.0):
-        mine, theirs = attempt(code=4, beta=beta), vae.VAE(code=4, beta=beta)
+        mine, theirs = attempt(code=4, beta=beta), VAE(code=4, beta=beta)
         _wake(mine.encoder)
         theirs.encoder, theirs.decoder = mine.encoder, mine.decoder
         mu, log_var = mine.encode(x)
         shaped(mu, (6, 4), "The encoder has 2 * code outputs: chunk them in two along dim 1.")
         close(log_var, theirs.encode(x)[1], "The first half is mu, the second half log_var.")
-        losses = []
-        for model in (mine, theirs):
-            torch.manual_seed(1)
-            losses.append(model.loss(x).detach())
+        ours, right = (_seeded_loss(model, x) for model in (mine, theirs))
         slips = {
-            "beta does nothing: it multiplies the KL.": losses[1]
-            - (beta - 1) * solutions.gaussian_kl(mu, log_var).mean() / 256,
-            "Divide by the number of pixels, x[0].numel().": losses[1] * 256,
+            "beta does nothing: it multiplies the KL.": right - (beta - 1) * gaussian_kl(mu, log_var).mean() / 256,
+            "Divide by the number of pixels, x[0].numel().": right * 256,
         }
-        close(losses[0], losses[1], "Not the mean of minus the ELBO, with one draw of z.", slips=slips, rtol=1e-3)
+        close(ours, right, "Not the mean of minus the ELBO, with one draw of z.", slips=slips, rtol=1e-3)
+
+
+def _seeded_loss(model, x):
+    torch.manual_seed(1)  # the same noise for both
+    return model.loss(x).detach()
 
 
 @torch.no_grad()
