@@ -32,6 +32,7 @@ def run(ticks, total=None, desc="training") -> list:
             if time.time() - bar.last_print_t >= bar.mininterval:
                 bar.set_postfix_str(_summary(seen), refresh=False)
             bar.update(getattr(ticks, "position", len(seen)) - bar.n)
+        bar.n = getattr(ticks, "position", len(seen))  # the clock may have gone on since the last tick
         bar.set_postfix_str(_summary(seen), refresh=False)
     return seen
 

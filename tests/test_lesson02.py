@@ -70,7 +70,7 @@ def test_trade_rows_are_the_terms_of_the_elbo_and_follow_beta(shipped, held_out)
     assert rows[1]["reconstruction"] + rows[1]["KL"] == pytest.approx(-elbo, rel=1e-4)
     errors, kls = ([row[name] for row in rows] for name in ("reconstruction", "KL"))
     assert errors == sorted(errors) and kls == sorted(kls, reverse=True)
-    assert rows[0]["entries in use"] == 8 and rows[-1]["entries in use"] == 0
+    assert rows[0]["numbers in use"] == 8 and rows[-1]["numbers in use"] == 0
 
 
 def test_bounds_rise_with_k_from_the_elbo(shipped, held_out):

@@ -686,7 +686,7 @@ def test_two_processes_resume_together(pair):
 
 def test_two_processes_draw_differently_and_stop_together(pair):
     assert pair[0]["losses"] != pair[1]["losses"]
-    assert pair[0]["steps"] == pair[1]["steps"] > 3
+    assert pair[0]["steps"] == pair[1]["steps"] > 1
 
 
 def test_two_processes_fail_together(pair, children):

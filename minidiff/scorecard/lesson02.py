@@ -21,7 +21,7 @@ WAYS = {"VAE, random codes": "VAE", lesson01.CODES[1]: "fitted", lesson01.CODES[
 
 @torch.no_grad()
 def trade(models: list[VAE], seed: int = 0) -> list[dict]:
-    """A row a model: held-out reconstruction error (nats, and squared error a pixel), KL, and entries in use.
+    """A row a model: held-out reconstruction error (nats, and squared error a pixel), KL, and numbers in use.
 
     An entry of the code is in use if its KL, averaged over the held-out digits, is above 0.1 nat.
     """
@@ -34,7 +34,7 @@ def trade(models: list[VAE], seed: int = 0) -> list[dict]:
         squares = (model.decode(mu) - x).square().mean().item()
         used = int((kl > 0.1).sum())
         row = {"beta": model.beta, "reconstruction": distortion, "squared error": squares, "KL": kl.sum().item()}
-        rows.append(row | {"entries in use": used})
+        rows.append(row | {"numbers in use": used})
     return rows
 
 
