@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from minidiff import checkpoints, data
-from minidiff.autoregressive import LEVELS, PixelModel
+from minidiff.autoregressive import LEVELS, PixelModel, to_levels
 from minidiff.exercises.solutions00 import Painter
 from minidiff.metrics import bits_per_dim
 from minidiff.scorecard import lesson00 as scorecard
@@ -54,7 +54,11 @@ def test_average_shows_the_mean_of_the_first_k_and_the_kth():
     assert torch.equal(picture(blur, k=1, label=5), fives[[0, 0]])
     assert torch.allclose(picture(blur, k=40, label=5), torch.stack([fives[:40].mean(0), fives[39]]))
     assert blur.controls["k"].high == 100
-    assert blur.picture.alt == "left the average of 1 digits 4, right the last of them"
+    assert blur.picture.alt == "left the average of 1 digit of label 4, right the last of them"
+    assert [ax.get_title() for ax in blur.twin([{"k": 1}, {"k": 5}]).axes] == [
+        "average of 1 digit",
+        "average of 5 digits",
+    ]
 
 
 def test_painting_shows_the_pixels_drawn_so_far_and_the_rest_blue(untrained):
@@ -115,6 +119,15 @@ def test_the_gaussians_bits_are_those_of_the_formula():
     variance = (17 / 8) ** 2 / 12  # of a uniform density over the 17 cells
     wanted = 0.5 * math.log2(2 * math.pi * math.e * variance) + 3
     assert bits_per_dim(scorecard._gaussian(x)(x, None), 64) == pytest.approx(wanted, abs=0.01)
+
+
+def test_held_out_pairs_of_pixels_gain_what_section_5_says():
+    above, below = to_levels(data.digits("train", 8)[0])[:, [1, 2], 5].T
+    joint = torch.zeros(LEVELS, LEVELS).index_put((above, below), torch.tensor(1.0), accumulate=True) + 0.1
+    joint /= joint.sum()
+    separate = joint.sum(1, keepdim=True) * joint.sum(0)
+    above, below = to_levels(data.digits("test", 8)[0])[:, [1, 2], 5].T
+    assert (joint / separate)[above, below].log2().mean().item() == pytest.approx(0.37, abs=0.005)
 
 
 def test_likelihoods_are_in_the_papers_order(model):

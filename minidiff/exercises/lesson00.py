@@ -10,21 +10,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from minidiff.autoregressive import LEVELS, PixelModel, from_levels, to_levels
+from minidiff.exercises import solutions00 as right
 from minidiff.exercises.compare import close, require, shaped
 from minidiff.exercises.core import exercise
-from minidiff.exercises.solutions00 import (
-    MaskedConv,
-    Painter,
-    bits_per_dim,
-    finish,
-    log_prob,
-    paint,
-    steadiest,
-    tempered,
-)
 
 
-@exercise("00.painter", solution=Painter)
+@exercise("00.painter", solution=right.Painter)
 def _(attempt):
     painter, y = attempt(), torch.tensor([3, 3, 7])
     drawn = shaped(painter(y), (3, 1, 8, 8), "One picture for each label: view(-1, 1, 8, 8).")
@@ -41,7 +32,7 @@ def _(attempt):
     require((noisy[0] - noisy[1]).abs().max() > 1e-6, "With noise=4, two rows get two z: draw z for each row of y.")
 
 
-@exercise("00.masked_conv", solution=MaskedConv, core=True)
+@exercise("00.masked_conv", solution=right.MaskedConv, core=True)
 def _(attempt):
     from minidiff.autoregressive import MaskedConv
 
@@ -56,7 +47,7 @@ def _(attempt):
         close(layer(x), ours(x), "It sees the right pixels, but is not a convolution of them: where is the bias?")
 
 
-@exercise("00.log_prob", solution=log_prob, core=True)
+@exercise("00.log_prob", solution=right.log_prob, core=True)
 def _(attempt):
     model = _sharp(1.0)
     x, y = from_levels(torch.randint(LEVELS, (5, 8, 8))), torch.arange(5)
@@ -72,29 +63,25 @@ def _(attempt):
     close(got, wanted, "This is not the sum of log p(x_i | x_<i, y) over the 64 pixels.", slips=slips, rtol=1e-3)
 
 
-@exercise("00.paint", solution=paint, core=True)
+@exercise("00.paint", solution=right.paint, core=True)
 def _(attempt):
-    def fresh():
-        return torch.Generator().manual_seed(0)
-
-    labels, model = torch.tensor([0, 4, 9]), _sharp(1e4)  # so sure of itself that chance has no say
-    frames = list(attempt(model, labels, fresh()))
+    labels, model = torch.tensor([0, 4, 9]), _Chained()
+    frames = list(attempt(model, labels, _dice()))
     require(len(frames) == 64, f"It yields {len(frames)} times, expected 64: once after each pixel.")
     shaped(frames[-1], (3, 1, 8, 8), "Yield all the pictures each time.")
     require(not torch.equal(frames[0], frames[-1]), "All the frames are one tensor: yield x.clone().")
     close(frames[-1], (to_levels(_onto(frames[-1])) / 8 - 1)[:, None], "Pixels are k / 8 - 1 for k = 0 … 16.")
-    wanted = list(model.paint(labels, generator=fresh()))
-    for place in range(64):
-        close(
-            frames[place],
-            wanted[place],
-            f"Wrong from pixel {place} on: pixel by pixel in reading order, divmod(place, 8).",
-        )
-    dull = list(attempt(_sharp(0.0), torch.zeros(200).long(), fresh()))[-1]  # every level equally likely
+    once = from_levels(model(torch.full((3, 1, 8, 8), -1.0), labels).argmax(1))
+    slip = {"The network was asked once. Ask it again after each pixel: it must see what was drawn.": once}
+    wanted = list(model.paint(labels))
+    close(frames[-1], wanted[-1], _first_wrong(frames, wanted), slips=slip)
+    for frame, right_one in zip(frames, wanted):
+        close(frame, right_one, "The last picture is right, the frames before it are not: yield after each pixel.")
+    dull = list(attempt(_sharp(0.0), torch.zeros(200).long(), _dice()))[-1]  # every level equally likely
     require(dull.std() > 0.3, "All drawings are alike: draw from the probabilities, do not take the largest.")
 
 
-@exercise("00.bits_per_dim", solution=bits_per_dim)
+@exercise("00.bits_per_dim", solution=right.bits_per_dim)
 def _(attempt):
     uniform = torch.full((3,), -64 * math.log(17))
     got = attempt(uniform, 64)
@@ -115,7 +102,7 @@ def _(attempt):
     close(attempt(some, 64), bits_per_dim(some, 64), "Take the mean over the pictures.")
 
 
-@exercise("00.steadiest", solution=steadiest)
+@exercise("00.steadiest", solution=right.steadiest)
 def _(attempt):
     x = (torch.rand(31, 1, 8, 8) ** 3 * 16).round() / 8 - 1
     got = shaped(attempt(x), (1, 8, 8), "One picture: the pictures go away, the pixels stay. dim=0.")
@@ -127,7 +114,7 @@ def _(attempt):
     )
 
 
-@exercise("00.tempered", solution=tempered)
+@exercise("00.tempered", solution=right.tempered)
 def _(attempt):
     logits = torch.randn(6, LEVELS) * 3
     p = shaped(attempt(logits, 0.5), (6, LEVELS), "A probability for each level of each row.")
@@ -144,20 +131,23 @@ def _(attempt):
     close(attempt(logits, 0), wanted, hint)
 
 
-@exercise("00.finish", solution=finish, core=True)
+@exercise("00.finish", solution=right.finish, core=True)
 def _(attempt):
-    labels, model = torch.tensor([1, 8]), _sharp(1e4)
+    labels, model = torch.tensor([1, 8]), _Chained()
     whole = from_levels(torch.randint(LEVELS, (2, 8, 8)))
     before = whole.clone()
     got = shaped(attempt(model, whole, labels, 3), (2, 1, 8, 8), "Whole pictures come out.")
     require(torch.equal(whole, before), "It drew over the pictures it was given: x.clone() first.")
     close(got[:, :, :3], whole[:, :, :3], "The given rows must stay as they are: begin at place 8 * rows.")
     require(not torch.equal(got[:, :, 3:], whole[:, :, 3:]), "The lower rows are still the old ones: draw them.")
-    wanted = finish(model, whole, labels, 3)
-    close(got, wanted, "The drawn rows do not follow from the kept ones, pixel by pixel in reading order.")
+    hint = "The drawn rows do not follow from the kept ones and the labels, pixel by pixel in reading order."
+    close(got, right.finish(model, whole, labels, 3), hint, slips=_wrong_endings(model, whole, labels, 3))
     close(attempt(model, whole, labels, 8), whole, "With rows=8 nothing is left to draw.")
-    everything = [frame for frame in model.paint(labels)][-1]
+    everything = model.sample(2, labels)
     close(attempt(model, whole, labels, 0), everything, "With rows=0 it is the sampling loop of the lesson.")
+    one, same, other = (attempt(_sharp(0.0), whole, labels, 3, _dice(seed)) for seed in (0, 0, 1))
+    require(not torch.equal(one, other), "Draw from the probabilities; argmax always takes the likeliest level.")
+    require(torch.equal(one, same), "The same seed draws differently: hand `generator` on to torch.multinomial.")
 
 
 def _seen(layer):
@@ -172,6 +162,50 @@ def _sees_what_came_before(seen, own):
     require(own or not seen[3, 4], "With own=False it must not see its own pixel: that is the answer.")
     require(seen[3, 4] or not own, "With own=True it must see its own place.")
     require(seen[3, 2:4].all() and seen[1:3, 2:7].all(), "It hides too much: keep all rows above, and all to the left.")
+
+
+class _Chained(PixelModel):
+    """A model without doubt: a level follows from the label, the level before it and the one above to the right."""
+
+    def __init__(self):
+        super().__init__(width=1, blocks=1)
+
+    def forward(self, x, y):
+        k = F.pad(to_levels(_onto(x)).flatten(1), (7, 0))
+        level = (3 * k[:, 6:-1] + 5 * k[:, :-7] + y[:, None] + 7) % LEVELS  # one place back, and seven
+        return 50.0 * F.one_hot(level, LEVELS).mT.reshape(-1, LEVELS, 8, 8)
+
+
+def _wrong_endings(model, x, labels, rows):
+    """Slips in finishing x (B, 1, 8, 8) below `rows`: hint -> the pictures that come of it."""
+
+    def below(drawn):
+        return torch.cat([x[:, :, :rows], drawn[:, :, rows:]], dim=2)
+
+    def asked(x):
+        return from_levels(model(x, labels).argmax(1))
+
+    blank = below(torch.full_like(x, -1.0))
+    columns = blank.clone()
+    for column, row in [(column, row) for column in range(8) for row in range(rows, 8)]:
+        columns[:, :, row, column] = asked(columns)[:, :, row, column]
+    return {
+        "One pass is not enough: ask the model again after each pixel.": below(asked(blank)),
+        "This follows the old lower rows: each pixel must follow those that you drew.": below(asked(x)),
+        "Column by column: the model knows what came before in reading order, row by row.": columns,
+        "These lower rows belong to other upper rows: keep the given ones in x while drawing.": below(
+            model.sample(len(x), labels)
+        ),
+    }
+
+
+def _first_wrong(frames, wanted):
+    place = next((i for i in range(64) if not torch.equal(frames[i], wanted[i])), 0)
+    return f"Wrong from pixel {place} on: pixel by pixel in reading order, divmod(place, 8)."
+
+
+def _dice(seed=0):
+    return torch.Generator().manual_seed(seed)
 
 
 def _sharp(scale):

@@ -71,7 +71,10 @@ def bits_per_dim(log_prob, dims):
 
 
 def steadiest(x):
-    """The picture c (1, 8, 8) with the smallest mean absolute error |x - c| to the pictures x (N, 1, 8, 8)."""
+    """The picture c (1, 8, 8) with the smallest mean absolute error |x - c| to the pictures x (N, 1, 8, 8).
+
+    Is it the way out? No: it is sharper than the mean, but still one picture a label, the same each time.
+    """
     return x.median(dim=0).values  # in every pixel: as many pictures brighter as darker
 
 
@@ -84,7 +87,11 @@ def tempered(logits, temperature):
 
 @torch.no_grad()
 def finish(model, x, labels, rows, generator=None):
-    """Keep the first `rows` rows of the pictures x (B, 1, 8, 8) and draw the others, given them and the labels."""
+    """Keep the first `rows` rows of the pictures x (B, 1, 8, 8) and draw the others, given them and the labels.
+
+    Not the other way round: the chain rule runs one way. When an upper row is drawn the model sees only what comes
+    before it, never the lower rows, so a kept lower half would not change it.
+    """
     x = x.clone()
     x[:, :, rows:] = -1.0
     for place in range(8 * rows, 64):

@@ -13,7 +13,7 @@ from minidiff.metrics import bits_per_dim, floors, quality
 from minidiff.scorecard.common import Claim, judge, spread, trained
 from minidiff.train import fit
 
-PAPER = "1601.06759, CIFAR-10"  # van den Oord et al. 2016, their table of results on CIFAR-10
+PAPER = "1601.06759, their results on CIFAR-10"  # van den Oord et al. 2016
 PAPERS = {"uniform": 8.00, "Gaussian": 4.70, "pixel by pixel": 3.14}  # bits/dim; theirs has no label
 
 

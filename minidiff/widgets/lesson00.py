@@ -74,15 +74,22 @@ def _arrow(ax: Axes, start: str, end: str) -> None:
     ax.annotate("", head, tail, arrowprops=dict(arrowstyle="-|>", color="#444", lw=1.4, shrinkA=1, shrinkB=1))
 
 
+class Averaged(Slider):
+    """How many digits are averaged, in words: "average of 1 digit", "average of 5 digits"."""
+
+    def text(self, value: int) -> str:
+        return f"average of {value} digit{'s' * (value > 1)}"
+
+
 def average(x: Tensor, y: Tensor, most: int = 100) -> Explorer:
     """The average of the first k pictures of a label, and beside it the k-th: x (N, 1, 8, 8), y (N,)."""
     kinds = {label: x[y == label] for label in y.unique().tolist()}
-    most = min(most, *map(len, kinds.values()))
+    count = Averaged("averaged", 1, min(most, *map(len, kinds.values())), 1, 1, unit="digits")
     return Explorer(
         lambda k, label: torch.stack([kinds[label][:k].mean(0), kinds[label][k - 1]]),
-        alt="left the average of {k} digits {label}, right the last of them",
+        alt=lambda k, label: f"left the {count.text(k)} of label {label}, right the last of them",
         columns=2,
-        k=Slider("averaged", 1, most, 1, 1, unit="digits"),
+        k=count,
         label=Choice("label", list(kinds), 4 if 4 in kinds else min(kinds)),
     )
 

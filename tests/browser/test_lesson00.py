@@ -11,9 +11,9 @@ def lesson(notebook):
 def test_the_average_of_k_digits(lesson):
     blur = lesson.explorer("average")
     first = blur.picture()
-    blur.alt("left the average of 1 digits 4, right the last of them")
+    blur.alt("left the average of 1 digit of label 4, right the last of them")
     blur.press("k", "ArrowRight", 5)
-    blur.alt("left the average of 6 digits 4, right the last of them")
+    blur.alt("left the average of 6 digits of label 4, right the last of them")
     six = blur.changed(first)
     blur.choose("label", "7")
     blur.changed(six)

@@ -97,12 +97,13 @@ def surprise(model, x, y):
 
 
 @torch.no_grad()
-def walked(model, labels, generator, *, choose=None, swapped=False, copy=True):
+def walked(model, labels, generator, *, choose=None, swapped=False, copy=True, once=False):
     """right.paint with one thing changed."""
     x = torch.full((len(labels), 1, 8, 8), -1.0)
+    blank = x.clone()
     for place in range(64):
         row, column = divmod(place, 8)[::-1] if swapped else divmod(place, 8)
-        p = model(x, labels)[:, :, row, column].softmax(dim=1)
+        p = model(blank if once else x, labels)[:, :, row, column].softmax(dim=1)
         k = choose(p) if choose else torch.multinomial(p, 1, generator=generator)[:, 0]
         x[:, 0, row, column] = k / 8 - 1
         yield x.clone() if copy else x
@@ -118,6 +119,10 @@ def column_by_column(model, labels, generator=None):
 
 def one_tensor(model, labels, generator=None):
     return walked(model, labels, generator, copy=False)
+
+
+def asked_once(model, labels, generator=None):
+    return walked(model, labels, generator, once=True)
 
 
 def last_only(model, labels, generator=None):
@@ -174,13 +179,59 @@ def all_in_one_pass(model, x, labels, rows, generator=None):
     return x
 
 
+@torch.no_grad()
+def one_pass_over_the_old(model, x, labels, rows, generator=None):
+    x = x.clone()
+    p = model(x, labels).softmax(1).permute(0, 2, 3, 1)  # (B, 8, 8, 17)
+    drawn = torch.multinomial(p.flatten(0, 2), 1, generator=generator).view(-1, 8, 8)
+    x[:, 0, rows:] = drawn[:, rows:] / 8 - 1
+    return x
+
+
+@torch.no_grad()
+def ended(model, x, labels, rows, generator, *, choose=None, by_column=False):
+    """right.finish with one thing changed."""
+    x = x.clone()
+    x[:, :, rows:] = -1.0
+    places = [(row, column) for row in range(rows, 8) for column in range(8)]
+    for row, column in sorted(places, key=lambda place: place[::-1]) if by_column else places:
+        p = model(x, labels)[:, :, row, column].softmax(dim=1)
+        k = choose(p) if choose else torch.multinomial(p, 1, generator=generator)[:, 0]
+        x[:, 0, row, column] = k / 8 - 1
+    return x
+
+
+def ended_by_column(model, x, labels, rows, generator=None):
+    return ended(model, x, labels, rows, generator, by_column=True)
+
+
+def ended_greedily(model, x, labels, rows, generator=None):
+    return ended(model, x, labels, rows, generator, choose=lambda p: p.argmax(1))
+
+
+def without_the_generator(model, x, labels, rows, generator=None):
+    return ended(model, x, labels, rows, None)
+
+
+def sampled_and_pasted(model, x, labels, rows, generator=None):
+    drawn = model.sample(len(x), labels, generator=generator)
+    return torch.cat([x[:, :, :rows], drawn[:, :, rows:]], dim=2)
+
+
+def for_one_label(model, x, labels, rows, generator=None):
+    return right.finish(model, x, labels[:1].expand(len(x)), rows, generator)
+
+
 PLANTED = {
     "00.painter": [AbsoluteError, OneNoiseForAll],
     "00.masked_conv": [OwnAlways, OwnNever, RowsBelow, RightToo, MaskedOnce, NoBias],
     "00.log_prob": [mean_over_pixels, no_softmax, over_columns, in_bits, surprise],
-    "00.paint": [greedy, column_by_column, one_tensor, last_only],
+    "00.paint": [greedy, column_by_column, one_tensor, last_only, asked_once],
     "00.bits_per_dim": [in_nats, of_the_whole_picture],
     "00.steadiest": [mean_picture, over_everything],
     "00.tempered": [multiplied, without_zero, after_softmax],
-    "00.finish": [in_place, from_the_top, kept_whole, all_in_one_pass],
+    "00.finish": [
+        *(in_place, from_the_top, kept_whole, all_in_one_pass, one_pass_over_the_old, ended_by_column, ended_greedily),
+        *(without_the_generator, sampled_and_pasted, for_one_label),
+    ],
 }
