@@ -21,7 +21,7 @@ define stage
 	printf '== %s: %s s, exit code %s\n' '$(1)' "$$(($$(date +%s) - begin))" "$$code"; exit $$code
 endef
 
-.PHONY: help lab test test-all notebooks format constraints clean
+.PHONY: help lab test test-all notebooks picture format constraints clean
 
 help:  ## Show these lines
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/  make \1 ~ \2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '~'
@@ -40,6 +40,9 @@ test-all: test  ## Everything of `test`, and then what is slow
 
 notebooks: .venv/installed-test  ## Run the notebooks in profile cpu and store what they show (NOTEBOOKS=... for some)
 	MINIDIFF_PROFILE=$${MINIDIFF_PROFILE:-cpu} $(BIN)/python tests/store.py $(NOTEBOOKS)
+
+picture: .venv/installed-test  ## Draw the README's picture with the shipped models
+	$(BIN)/python tests/picture.py
 
 format: .venv/installed-test  ## Tidy the code, the notebooks too
 	$(BIN)/python -m ruff check --fix .

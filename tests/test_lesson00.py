@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from matplotlib.text import Text
 
 from minidiff import checkpoints, data
 from minidiff.autoregressive import LEVELS, PixelModel, to_levels
@@ -55,10 +56,8 @@ def test_average_shows_the_mean_of_the_first_k_and_the_kth():
     assert torch.allclose(picture(blur, k=40, label=5), torch.stack([fives[:40].mean(0), fives[39]]))
     assert blur.controls["k"].high == 100
     assert blur.picture.alt == "left the average of 1 digit of label 4, right the last of them"
-    assert [ax.get_title() for ax in blur.twin([{"k": 1}, {"k": 5}]).axes] == [
-        "average of 1 digit",
-        "average of 5 digits",
-    ]
+    titles = [text.get_text() for text in blur.twin([{"k": 1}, {"k": 5}]).findobj(Text)]
+    assert {"average of 1 digit", "average of 5 digits"} <= set(titles)
 
 
 def test_painting_shows_the_pixels_drawn_so_far_and_the_rest_blue(untrained):

@@ -1,7 +1,4 @@
-"""Lesson 00: a network that sees the label alone, masked convolution, the chain rule, and four exercises.
-
-Solutions and predictions are in `solutions00`.
-"""
+"""Lesson 00: a network that sees the label alone, masked convolution, the chain rule, and four exercises."""
 
 import math
 
@@ -9,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from minidiff.autoregressive import LEVELS, PixelModel, from_levels, to_levels
+from minidiff.autoregressive import LEVELS, MaskedConv, PixelModel, from_levels, to_levels
 from minidiff.exercises import solutions00 as right
 from minidiff.exercises.compare import close, require, shaped
 from minidiff.exercises.core import exercise
+from minidiff.metrics import bits_per_dim
 
 
 @exercise("00.painter", solution=right.Painter)
@@ -34,8 +32,6 @@ def _(attempt):
 
 @exercise("00.masked_conv", solution=right.MaskedConv, core=True)
 def _(attempt):
-    from minidiff.autoregressive import MaskedConv
-
     for own in (False, True):
         layer, ours, x = attempt(2, 3, 5, own), MaskedConv(2, 3, 5, own), torch.randn(4, 2, 8, 8)
         shaped(layer(x), (4, 3, 8, 8), "The size must stay: padding=kernel // 2.")
@@ -65,39 +61,30 @@ def _(attempt):
 
 @exercise("00.paint", solution=right.paint, core=True)
 def _(attempt):
-    labels, model = torch.tensor([0, 4, 9]), _Chained()
+    labels, model = torch.tensor([0, 4, 9]), _Chained(width=1)
     frames = list(attempt(model, labels, _dice()))
     require(len(frames) == 64, f"It yields {len(frames)} times, expected 64: once after each pixel.")
     shaped(frames[-1], (3, 1, 8, 8), "Yield all the pictures each time.")
     require(not torch.equal(frames[0], frames[-1]), "All the frames are one tensor: yield x.clone().")
     close(frames[-1], (to_levels(_onto(frames[-1])) / 8 - 1)[:, None], "Pixels are k / 8 - 1 for k = 0 … 16.")
     once = from_levels(model(torch.full((3, 1, 8, 8), -1.0), labels).argmax(1))
-    slip = {"The network was asked once. Ask it again after each pixel: it must see what was drawn.": once}
-    wanted = list(model.paint(labels))
-    close(frames[-1], wanted[-1], _first_wrong(frames, wanted), slips=slip)
-    for frame, right_one in zip(frames, wanted):
-        close(frame, right_one, "The last picture is right, the frames before it are not: yield after each pixel.")
+    require(not torch.equal(frames[-1], once), "The network saw an empty picture each time: show it what is drawn.")
+    for place, wanted in enumerate(model.paint(labels)):
+        hint = f"Wrong from pixel {place} on: pixel by pixel in reading order, divmod(place, 8)."
+        close(frames[place], wanted, hint)
     dull = list(attempt(_sharp(0.0), torch.zeros(200).long(), _dice()))[-1]  # every level equally likely
     require(dull.std() > 0.3, "All drawings are alike: draw from the probabilities, do not take the largest.")
 
 
 @exercise("00.bits_per_dim", solution=right.bits_per_dim)
 def _(attempt):
-    uniform = torch.full((3,), -64 * math.log(17))
-    got = attempt(uniform, 64)
+    got = attempt(torch.full((3,), -64 * math.log(17)), 64)  # three pictures of a model that knows nothing
     slips = {
         "These are nats: divide by log(2) for bits.": torch.tensor(math.log(17)),
         "Divide by the number of pixels, dims.": torch.tensor(64 * math.log2(17)),
         "The sign: a smaller probability costs more bits.": torch.tensor(-math.log2(17)),
     }
-    close(
-        got,
-        torch.tensor(math.log2(17)),
-        "17 levels, all equally likely, are log2(17) = 4.09 bits a pixel.",
-        slips=slips,
-    )
-    from minidiff.metrics import bits_per_dim
-
+    close(got, math.log2(17), "17 levels, all equally likely, are log2(17) = 4.09 bits a pixel.", slips=slips)
     some = -100 * torch.rand(7)
     close(attempt(some, 64), bits_per_dim(some, 64), "Take the mean over the pictures.")
 
@@ -106,12 +93,9 @@ def _(attempt):
 def _(attempt):
     x = (torch.rand(31, 1, 8, 8) ** 3 * 16).round() / 8 - 1
     got = shaped(attempt(x), (1, 8, 8), "One picture: the pictures go away, the pixels stay. dim=0.")
-    slip = {
-        "That is the mean: it minimises the squared error. Write down the slope of Σ|x - c| in one pixel.": x.mean(0)
-    }
-    close(
-        got, x.median(0).values, "Some other picture has a smaller mean absolute error. Do one pixel first.", slips=slip
-    )
+    slip = {"That is the mean, of least squared error. Write down the slope of Σ|x - c| in one pixel.": x.mean(0)}
+    hint = "Some other picture has a smaller mean absolute error. Do one pixel first."
+    close(got, x.median(0).values, hint, slips=slip)
 
 
 @exercise("00.tempered", solution=right.tempered)
@@ -133,7 +117,7 @@ def _(attempt):
 
 @exercise("00.finish", solution=right.finish, core=True)
 def _(attempt):
-    labels, model = torch.tensor([1, 8]), _Chained()
+    labels, model = torch.tensor([1, 8]), _Chained(width=1)
     whole = from_levels(torch.randint(LEVELS, (2, 8, 8)))
     before = whole.clone()
     got = shaped(attempt(model, whole, labels, 3), (2, 1, 8, 8), "Whole pictures come out.")
@@ -143,8 +127,7 @@ def _(attempt):
     hint = "The drawn rows do not follow from the kept ones and the labels, pixel by pixel in reading order."
     close(got, right.finish(model, whole, labels, 3), hint, slips=_wrong_endings(model, whole, labels, 3))
     close(attempt(model, whole, labels, 8), whole, "With rows=8 nothing is left to draw.")
-    everything = model.sample(2, labels)
-    close(attempt(model, whole, labels, 0), everything, "With rows=0 it is the sampling loop of the lesson.")
+    close(attempt(model, whole, labels, 0), model.sample(2, labels), "With rows=0 it is the loop of section 6.")
     one, same, other = (attempt(_sharp(0.0), whole, labels, 3, _dice(seed)) for seed in (0, 0, 1))
     require(not torch.equal(one, other), "Draw from the probabilities; argmax always takes the likeliest level.")
     require(torch.equal(one, same), "The same seed draws differently: hand `generator` on to torch.multinomial.")
@@ -167,9 +150,6 @@ def _sees_what_came_before(seen, own):
 class _Chained(PixelModel):
     """A model without doubt: a level follows from the label, the level before it and the one above to the right."""
 
-    def __init__(self):
-        super().__init__(width=1, blocks=1)
-
     def forward(self, x, y):
         k = F.pad(to_levels(_onto(x)).flatten(1), (7, 0))
         level = (3 * k[:, 6:-1] + 5 * k[:, :-7] + y[:, None] + 7) % LEVELS  # one place back, and seven
@@ -185,23 +165,17 @@ def _wrong_endings(model, x, labels, rows):
     def asked(x):
         return from_levels(model(x, labels).argmax(1))
 
-    blank = below(torch.full_like(x, -1.0))
+    other, blank = model.sample(len(x), labels), below(torch.full_like(x, -1.0))
     columns = blank.clone()
-    for column, row in [(column, row) for column in range(8) for row in range(rows, 8)]:
-        columns[:, :, row, column] = asked(columns)[:, :, row, column]
+    for place in range(64):
+        column, row = divmod(place, 8)
+        columns[:, :, row, column] = (asked(columns) if row >= rows else x)[:, :, row, column]
     return {
         "One pass is not enough: ask the model again after each pixel.": below(asked(blank)),
         "This follows the old lower rows: each pixel must follow those that you drew.": below(asked(x)),
         "Column by column: the model knows what came before in reading order, row by row.": columns,
-        "These lower rows belong to other upper rows: keep the given ones in x while drawing.": below(
-            model.sample(len(x), labels)
-        ),
+        "These lower rows end another picture: keep the given rows in x while drawing.": below(other),
     }
-
-
-def _first_wrong(frames, wanted):
-    place = next((i for i in range(64) if not torch.equal(frames[i], wanted[i])), 0)
-    return f"Wrong from pixel {place} on: pixel by pixel in reading order, divmod(place, 8)."
 
 
 def _dice(seed=0):
