@@ -4,7 +4,7 @@ Nothing here knows a model: features (N, D) go in, floats come out, computed in 
 
 On a small data set all of them saturate. The Fréchet distance (FD) is biased upwards by sampling alone: n features do
 not settle a covariance, so two sets of 297 *real* digits lie well apart, and a model that scores as they do cannot be
-told from a perfect one. Precision and recall depend on n too, and a photocopier of the training set does well in all
+told from a perfect one. Precision and recall depend on n too, and a memoriser of the training set does well in all
 three. So compare at one n only, never across papers, and beside the two floors, fresh real pictures and a memoriser.
 (None of it is an FID: that is the FD of Inception features of 50,000 pictures, on another scale.)
 """
@@ -72,7 +72,7 @@ def nearest_share(samples: Tensor, train: Tensor, held_out: Tensor, seed: int = 
     """The share of samples whose nearest neighbour is a training picture and not a held-out one: 0.5 is fair.
 
     A fair contest has equal numbers: as many training pictures as there are in `held_out`, n, drawn with `seed`. So
-    a perfect photocopier of N training pictures scores (1 + n / N) / 2, which is 0.6 for 297 of 1,500, not 1: only
+    a perfect memoriser of N training pictures scores (1 + n / N) / 2, which is 0.6 for 297 of 1,500, not 1: only
     n / N of its originals are in the contest. Equal distances count half.
     samples (M, ...), train (N, ...), held_out (n, ...), N >= n, of one shape per row; compared by Euclidean distance.
     """

@@ -61,7 +61,7 @@ def grid(images, columns: int = 8, titles=None, title: str | None = None, scale:
     columns = min(expect.integer("columns", columns, 1), n)
     scale = _scale(w, titles) if scale is None else expect.integer("scale", scale, 1)
     texts = _wrapped(titles, n, w * scale)
-    gap = max(1, w // 16)
+    gap = max(1, min(w // 16, 12 // scale))  # a gap between large pictures need not be large
     lead = math.ceil(max(13 * text.count("\n") + 16 for text in texts) / scale) if any(texts) else 0
     figure, ax = _page(tile(x, columns, gap=gap, lead=lead), scale, title)
     for k, text in enumerate(texts):
