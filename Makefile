@@ -33,7 +33,7 @@ lab: .venv/installed  ## Open the course in JupyterLab, on this machine only
 test: .venv/installed-test  ## Unit tests, every notebook, three lessons in a real browser
 	$(call stage,unit tests,$(PYTEST) tests --ignore=tests/browser -m 'not slow')
 	$(call stage,notebooks,MINIDIFF_PROFILE=$${MINIDIFF_PROFILE:-ci} $(PYTEST) $(NBVAL) $(NOTEBOOKS))
-	$(call stage,browser,$(PYTEST) tests/browser -m 'not slow')
+	$(call stage,browser,$(PYTEST) -s tests/browser -m 'not slow')
 
 test-all: test  ## Everything of `test`, and then what is slow
 	$(call stage,slow tests,$(PYTEST) tests -m slow)

@@ -223,12 +223,25 @@ class Explored:
 
     def drag(self, name: str, start, end, steps: int = 10) -> None:
         """Drag over a pad from `start` to `end`, each (across, down) as a share of its canvas, 0 to 1."""
-        at = self.control(name).locator("canvas").bounding_box()
+        canvas = self.control(name).locator("canvas")
+        canvas.scroll_into_view_if_needed()
+        canvas.hover()  # waits until the canvas stands still: outputs above it may still be growing
+        at = canvas.bounding_box()
         (x0, y0), (x1, y1) = [(at["x"] + u * at["width"], at["y"] + v * at["height"]) for u, v in (start, end)]
         self.page.mouse.move(x0, y0)
         self.page.mouse.down()
         self.page.mouse.move(x1, y1, steps=steps)
         self.page.mouse.up()
+        self.settle()
+
+    def settle(self, seconds: float = 1.0) -> None:
+        """Wait until the picture has not changed for so long: the places of a drag arrive one after the other."""
+        shown, since = None, time.monotonic()
+        while time.monotonic() - since < seconds:
+            now = self.image.get_attribute("src"), self.image.get_attribute("alt")
+            if now != shown:
+                shown, since = now, time.monotonic()
+            self.page.wait_for_timeout(100)
 
     def answer_times(self, name: str, keys: list[str]) -> list[float]:
         """Press `keys` one by one, each of which must change the picture: milliseconds until it was there, sorted."""

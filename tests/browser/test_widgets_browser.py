@@ -139,7 +139,7 @@ def test_fast_drag_over_a_slow_picture_ends_on_the_last_place(book):
     start = time.time()
     lazy.drag("code", (0.2, 0.2), (0.8, 0.4), steps=60)
     lazy.alt("slowly 1.67, 0.33")
-    print(f"60 moves over a picture of 150 ms: the last was shown after {time.time() - start:.1f} s")
+    print(f"60 moves over a picture of 150 ms: at rest on the last for a second after {time.time() - start:.1f} s")
     assert lazy.control("code").locator("output").inner_text() == "z1 1.67, z2 0.330"
 
 
