@@ -250,3 +250,8 @@ def test_a_test_cannot_leave_this_machine():
     with pytest.raises(RuntimeError, match="example.org.*expected this machine"):
         socket.getaddrinfo("example.org", 80)
     assert socket.getaddrinfo("localhost", 80)
+
+
+def test_no_two_test_files_have_one_name():
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert len(names) == len(set(names)), "pytest imports test files by their bare names"
