@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from minidiff import data
-from minidiff.scorecard import LESSONS, Claim, judge, spread, trained
+from minidiff.scorecard import LESSONS, judge, spread, trained
 
 
 def test_every_lesson_with_a_module_is_registered():
@@ -31,8 +31,3 @@ def test_the_judge_knows_held_out_digits():
 )
 def test_spread_is_mean_and_deviation(values, text):
     assert spread(values) == text
-
-
-def test_a_claim_is_a_row():
-    claim = Claim("01", "text", "paper", "ours", False, "because")
-    assert (claim.holds, claim.why) == (False, "because")

@@ -9,7 +9,11 @@ from minidiff.widgets import Explorer, Pad, Slider, Stops
 
 def latent_plane(model: Autoencoder, images: Tensor, labels: Tensor) -> Explorer:
     """A model with two numbers a code: point at the plane and see the decoded picture; `images` lie there as labels."""
-    codes = _encoded(model, images)
+    return plane_of_codes(model, _encoded(model, images), labels).add_class("latent")
+
+
+def plane_of_codes(model, codes: Tensor, labels: Tensor, **pad) -> Explorer:
+    """The plane with `codes` (N, 2) on it, each as its label (N,), and what `model` decodes; `pad`: as `Pad` takes it."""
 
     def draw(code):
         return _decoded(model, torch.tensor([code]))
@@ -18,7 +22,7 @@ def latent_plane(model: Autoencoder, images: Tensor, labels: Tensor) -> Explorer
         nearest = (codes - torch.tensor(code)).norm(dim=1).argmin()
         return f"decoded from the code ({code[0]:.1f}, {code[1]:.1f}); the nearest encoded digit is a {labels[nearest]}"
 
-    return Explorer(draw, alt=alt, code=Pad("code", codes, labels.tolist(), names=("z1", "z2"))).add_class("latent")
+    return Explorer(draw, alt=alt, code=Pad("code", codes, labels, names=("z1", "z2"), **pad))
 
 
 def code_sizes(models: list[Autoencoder], train: Tensor, images: Tensor) -> Explorer:

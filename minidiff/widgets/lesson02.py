@@ -7,23 +7,16 @@ from torch import Tensor
 
 from minidiff import plot
 from minidiff.vae import VAE
-from minidiff.widgets import Explorer, Pad, Slider, Stops
+from minidiff.widgets import Explorer, Slider, Stops
+from minidiff.widgets.lesson01 import plane_of_codes
 
 
 def latent_plane(model: VAE, images: Tensor, labels: Tensor) -> Explorer:
     """A VAE with two numbers a code: point at the plane and see what p(x | z) draws; `images` lie at their mu."""
     with torch.no_grad():
-        codes, _ = model.encode(images)
-
-    def draw(code):
-        return _pictures(model, torch.tensor([code]))
-
-    def alt(code):
-        nearest = (codes - torch.tensor(code)).norm(dim=1).argmin()
-        return f"decoded from the code ({code[0]:.1f}, {code[1]:.1f}); the nearest encoded digit is a {labels[nearest]}"
-
-    pad = Pad("code", codes, labels.tolist(), corners=((-3.5, -3.5), (3.5, 3.5)), value=(0.0, 0.0), names=("z1", "z2"))
-    return Explorer(draw, alt=alt, code=pad).add_class("plane")
+        mu, _ = model.encode(images)
+    corners = ((-3.5, -3.5), (3.5, 3.5))  # of the prior, where random codes fall
+    return plane_of_codes(model, mu, labels, corners=corners, value=(0.0, 0.0)).add_class("plane")
 
 
 def price_of_a_code(models: Sequence[VAE], images: Tensor, seed: int = 0) -> Explorer:
