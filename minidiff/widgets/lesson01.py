@@ -13,7 +13,7 @@ def latent_plane(model: Autoencoder, images: Tensor, labels: Tensor) -> Explorer
 
 
 def plane_of_codes(model, codes: Tensor, labels: Tensor, **pad) -> Explorer:
-    """The plane with `codes` (N, 2) on it, each as its label (N,), and what `model` decodes; `pad`: as `Pad` takes it."""
+    """The plane with `codes` (N, 2) on it, each as its label (N,), and what `model` decodes; `pad` goes to `Pad`."""
 
     def draw(code):
         return _decoded(model, torch.tensor([code]))
