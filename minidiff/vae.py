@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from minidiff import expect
 from minidiff.convnet import conv_decoder, conv_encoder
+from minidiff.noise import randn
 
 
 def gaussian_kl(mu: Tensor, log_var: Tensor) -> Tensor:
@@ -20,7 +21,7 @@ def gaussian_kl(mu: Tensor, log_var: Tensor) -> Tensor:
 
 def reparameterize(mu: Tensor, log_var: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """z = mu + sigma eps with eps ~ N(0, I): a draw from q(z | x) that gradients pass through (section 2.4)."""
-    return mu + (0.5 * log_var).exp() * _randn(mu.shape, mu, generator)
+    return mu + (0.5 * log_var).exp() * randn(mu.shape, mu, generator)
 
 
 def log_normal(x: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
@@ -116,7 +117,7 @@ class VAE(nn.Module):
     def sample(self, n: int, labels: Tensor | None = None, temperature: float = 1.0, generator=None) -> Tensor:
         """n pictures (n, 1, size, size) in [-1, 1], decoded from z ~ N(0, temperature² I)."""
         like = next(self.parameters())
-        z = expect.number("temperature", temperature, 0) * _randn(
+        z = expect.number("temperature", temperature, 0) * randn(
             (expect.integer("n", n, 1), self.code), like, generator
         )
         return self.decode(z, labels).clamp(-1, 1)
@@ -136,9 +137,3 @@ class VAE(nn.Module):
         z = reparameterize(mu, log_var, generator)
         prior = log_normal(z, torch.zeros_like(z), torch.zeros_like(z))
         return self.likelihood.log_prob(self._decode(z, y), x) + prior - log_normal(z, mu, log_var)
-
-
-def _randn(shape, like: Tensor, generator: torch.Generator | None) -> Tensor:
-    # drawn where the generator lives, so that a CPU seed means the same noise on every device
-    where = generator.device if generator is not None else like.device
-    return torch.randn(shape, generator=generator, device=where, dtype=like.dtype).to(like.device)

@@ -20,23 +20,26 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 PAGES = ["README.md", "CONTRIBUTING.md", "data/README.md"]
 
 # Who may import whom: each room of the package, and what of ours it stands on. Downwards only.
-GROUND = {"expect", "profile"}
+GROUND = {"expect", "profile", "noise"}
 FAMILIES = {"autoencoder", "vae", "flow", "gan", "autoregressive", "classifier", "unet", "text"}
 STANDS_ON = {
     "expect": set(),
     "profile": {"expect"},
+    "noise": set(),
     **dict.fromkeys(["nn", "convnet", "schedule", "data", "tables"], GROUND),
     **dict.fromkeys(FAMILIES, GROUND | {"nn", "convnet"}),
+    "gan": GROUND | {"nn", "convnet", "loop"},  # it trains two networks in turn, in a loop of its own
     **dict.fromkeys(["denoiser", "sampler"], GROUND | {"schedule"}),
     "guidance": GROUND,
     **dict.fromkeys(["latent", "clip"], GROUND | FAMILIES | {"nn", "schedule", "denoiser", "sampler", "guidance"}),
     **dict.fromkeys(["ema", "processes", "progress", "resume"], GROUND),
-    "train": GROUND | {"ema", "processes", "progress", "resume"},
+    "loop": GROUND | {"ema", "processes", "resume"},
+    "train": GROUND | {"ema", "loop", "progress"},
     "metrics": GROUND,
     "plot": GROUND | {"tables"},
     "__init__": {"profile"},
 }
-SEE_EVERYTHING = {"recipes", "checkpoints", "cards", "widgets", "exercises", "scorecard"} | {
+SEE_EVERYTHING = {"recipes", "drawing", "checkpoints", "cards", "widgets", "exercises", "scorecard"} | {
     *("cli", "commands", "doctor", "__main__"),
 }
 
@@ -56,8 +59,10 @@ LESSONS = {  # notebook -> the module it teaches
 TESTED_WITH = {  # a part of a module that has no test file of its own -> the file that tests it
     "convnet": "autoencoder",
     "profile": "expect",
+    "noise": "sampler",
     "tables": "plot",
     "ema": "train",
+    "loop": "train",
     "processes": "train",
     "progress": "train",
     "resume": "train",

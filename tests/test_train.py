@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from train_child import batches, killable, line, weights, write_often
 
-from minidiff import progress, resume, train
+from minidiff import loop, progress, resume
 from minidiff.train import Ema, Tick, fit, run
 
 CHILD = Path(__file__).with_name("train_child.py")
@@ -96,7 +96,7 @@ def test_the_gradient_is_clipped_to_norm_1():
 
 @pytest.mark.parametrize("steps, warm", [(1000, 50), (20, 5)])
 def test_the_rate_warms_up_and_falls(steps, warm):
-    rates = [train._rate(k, (k + 0.5) / steps) for k in range(steps)]
+    rates = [loop.rate(k, (k + 0.5) / steps) for k in range(steps)]
     assert rates.index(max(rates)) in (warm - 1, warm)
     assert all(a < b for a, b in zip(rates[: warm - 1], rates[1:warm]))
     assert all(a > b for a, b in zip(rates[warm:], rates[warm + 1 :]))
@@ -262,7 +262,7 @@ def test_a_gradient_that_is_not_finite_counts_too():
 
 
 def test_nothing_is_saved_past_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     state = tmp_path / "state"
     with pytest.raises(FloatingPointError, match="step 120"):
         list(fit(Scalar(lambda w, x: (w * x).mean()), poisoned(120), 200, resume=state))
@@ -292,7 +292,7 @@ def test_no_step_waits_for_the_device(monkeypatch):
 def clock(monkeypatch):
     """A clock by which the caller's loop body decides how long a step takes."""
     now = SimpleNamespace(seconds=100.0)
-    monkeypatch.setattr(train, "time", SimpleNamespace(perf_counter=lambda: now.seconds))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: now.seconds))
     return now
 
 

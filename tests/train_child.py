@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from minidiff import train
+from minidiff import loop
 from minidiff.train import Ema, fit
 
 
@@ -60,7 +60,7 @@ def killable(state, out, steps, stop, pipe):
     stop: a step; "half", in the middle of a write; "rename", between a write and its renaming; None, never. What is
     left at the end goes to `out`. The pipe gets the first step taken, then `stop`.
     """
-    train.CHECK_EVERY, train.SAVE_SECONDS = 3, 0.0
+    loop.CHECK_EVERY, loop.SAVE_SECONDS = 3, 0.0
     torch.set_num_threads(1)
 
     def announce(*_):
@@ -88,7 +88,7 @@ def killable(state, out, steps, stop, pipe):
 
 def write_often(state, steps):
     """A run that writes its state after each step."""
-    train.CHECK_EVERY, train.SAVE_SECONDS = 1, 0.0
+    loop.CHECK_EVERY, loop.SAVE_SECONDS = 1, 0.0
     for _ in fit(line(), batches(steps), steps, resume=state):
         pass
 
@@ -124,7 +124,7 @@ def _together(accelerator):
 
 
 def _resumed(accelerator, folder):
-    train.CHECK_EVERY, train.SAVE_SECONDS = 4, 0.0
+    loop.CHECK_EVERY, loop.SAVE_SECONDS = 4, 0.0
     state = folder / "together"
     for tick in fit(line(dropout=0.0, norm=False), batches(12), 12, lr=0.01, accelerator=accelerator, resume=state):
         if tick.step == 6:
