@@ -1,0 +1,160 @@
+"""The model of a diffusion: a network asked what is picture and what is noise, and how it is trained. Lesson 06.
+
+The network predicts o = p x0 + q eps; which (p, q) it is, is a row of `PREDICTS`. Whatever it is, `Denoiser` answers
+with the estimate of x0, and neither samplers nor guidance have to know.
+"""
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minidiff import expect
+from minidiff.noise import randn
+from minidiff.schedule import Schedule
+
+LEVEL = 1 / 8  # from one grey level of a picture to the next
+FAR = 100.0  # further than any picture: the open end of a bin
+
+PREDICTS = {  # name -> (p, q) of the predicted o = p x0 + q eps, at alpha and sigma
+    "eps": lambda alpha, sigma: (0.0, 1.0),  # DDPM (2006.11239)
+    "x0": lambda alpha, sigma: (1.0, 0.0),
+    "v": lambda alpha, sigma: (-sigma, alpha),  # Salimans and Ho (2202.00512), with d x_t / d angle as its sign
+    "flow": lambda alpha, sigma: (-1.0, 1.0),  # flow matching (2210.02747): d x_t / dt on the straight path
+}
+
+
+class Denoiser(nn.Module):
+    """x_t and t in, an estimate of x0 out; `loss` trains it.
+
+    net(x, t, cond): x (B, ...) divided by sqrt(alpha² + sigma²), so always of about unit size; t (B,) in [0, 1]; cond
+    None or an integer tensor, labels (B,) or token ids (B, L) -> (B, ...).
+    null: what stands for "no condition", a number or a row of ids; None for a network without conditions.
+    drop: the share of rows that `loss` shows as null, in training, so that one network learns p(x) and p(x | cond).
+    ValueError for predict="eps" on a schedule with alpha(1) = 0, such as `flow()`: there noise says nothing of x0.
+    """
+
+    def __init__(self, net: nn.Module, schedule: Schedule, predict: str = "eps", null=None, drop: float = 0.0):
+        super().__init__()
+        if not isinstance(schedule, Schedule):
+            raise TypeError(f"schedule: got {type(schedule).__name__}, expected a Schedule")
+        self.net, self.schedule, self.null = net, schedule, _plain(null)
+        self.predict = expect.choice("predict", predict, PREDICTS)
+        self.drop = expect.number("drop", drop, 0, 1)
+        if self.drop and self.null is None:
+            raise ValueError(f"drop: got {drop} without null, expected what to show in place of a condition")
+        if predict == "eps" and float(schedule(1.0)[0]) == 0:
+            raise ValueError("predict: got 'eps' with alpha(1) = 0, expected 'x0', 'v' or 'flow' on this schedule")
+
+    def forward(self, x: Tensor, t, cond: Tensor | None = None) -> Tensor:
+        """E[x0 | x_t = x] as the network estimates it, (B, ...); t () or (B,). Without `cond` it is shown null.
+
+        Solved from x = alpha x0 + sigma eps and o = p x0 + q eps. At t = 0 that is x itself, but for "x0", which
+        answers o.
+        """
+        alpha, sigma = self.schedule(t, like=expect.tensor("x", x, "B ..."))
+        o = self._net(x, t, cond, alpha, sigma)
+        if self.predict == "x0":
+            return o
+        p, q = PREDICTS[self.predict](alpha, sigma)
+        return (q * x - sigma * o) / (q * alpha - p * sigma)
+
+    def losses(self, x0: Tensor, t, eps: Tensor, cond: Tensor | None = None) -> Tensor:
+        """The mean squared error of the prediction for each row, (B,), at the given times and noise."""
+        alpha, sigma = self.schedule(t, like=x0)
+        o = self._net(self.schedule.add_noise(x0, t, eps), t, cond, alpha, sigma)
+        p, q = PREDICTS[self.predict](alpha, sigma)
+        return F.mse_loss(o, p * x0 + q * eps, reduction="none").flatten(1).mean(1)
+
+    def loss(self, x0: Tensor, cond: Tensor | None = None) -> Tensor:
+        """DDPM's simple loss (2006.11239, eq. 14), a scalar: t drawn from schedule.grid, eps from N(0, I)."""
+        grid = self.schedule.grid
+        t = grid[torch.randint(len(grid), (len(x0),))]  # on the CPU, where the schedule is computed
+        return self.losses(x0, t, torch.randn_like(x0), self._dropped(cond)).mean()
+
+    def _net(self, x: Tensor, t, cond: Tensor | None, alpha: Tensor, sigma: Tensor) -> Tensor:
+        t = torch.as_tensor(t).to(x).expand(len(x))  # (B,)
+        if cond is None and self.null is not None:
+            cond = torch.tensor(self.null, device=x.device).expand(len(x), *torch.tensor(self.null).shape)
+        return self.net(x / (alpha.square() + sigma.square()).sqrt(), t, cond)
+
+    def _dropped(self, cond: Tensor | None) -> Tensor | None:
+        """`cond` with a share `drop` of its rows replaced by null, in training only."""
+        if cond is None or not self.drop or not self.training:
+            return cond
+        gone = torch.rand(len(cond)).to(cond.device) < self.drop
+        null = torch.tensor(self.null, dtype=cond.dtype, device=cond.device)
+        return torch.where(gone.reshape(-1, *[1] * (cond.ndim - 1)), null, cond)
+
+
+class VariationalDenoiser(Denoiser):
+    """The same model trained on the variational bound itself, DDPM's L instead of its L_simple: for pictures in levels.
+
+    Its `loss` weighs the error at each t by what it costs in bits: most at the small t, where L_simple looks away.
+    """
+
+    def loss(self, x0: Tensor, cond: Tensor | None = None) -> Tensor:
+        """The bound without its constant, in nats a number, by one draw of t and eps a row."""
+        grid = self.schedule.grid
+        t = grid[torch.randint(len(grid), (len(x0),))]
+        terms = bound_terms(partial(self, cond=self._dropped(cond)), self.schedule, x0, t, torch.randn_like(x0))
+        return terms.mean() * len(grid) / x0[0].numel()
+
+
+def bound_terms(denoise, schedule: Schedule, x0: Tensor, t: Tensor, eps: Tensor, variance: str = "small") -> Tensor:
+    """What the reverse step from t, points of schedule.grid (B,), adds to a bound on -log p(x0), in nats, (B,).
+
+    KL(q(x_s | x_t, x0) || p(x_s | x_t)), s the grid point before t (DDPM, 2006.11239, eq. 5). With the posterior's own
+    variance, "small", it is 1/2 (SNR_s - SNR_t) |x0 - estimate|²; "large" is that of q(x_t | x_s).
+    The last step, to s = 0, pays -log of the probability of x0's level: N(estimate, sigma_t²) over the bin around it,
+    the outermost bins open (eq. 13). x0 holds levels k/8 - 1.
+    """
+    expect.choice("variance", variance, ("small", "large"))
+    s = (t - 1 / schedule.steps).clamp(min=0)
+    last = s < 0.5 / schedule.steps  # s = 0 up to rounding
+    before = torch.where(last, t / 2, s)  # any time in place of s = 0, where the SNR is infinite
+    snr = schedule.log_snr(before).exp() - schedule.log_snr(t).exp()
+    estimate = denoise(schedule.add_noise(x0, t, eps), t)
+    kl = 0.5 * snr.to(x0) * (x0 - estimate).square().flatten(1).sum(1)
+    if variance == "large":
+        ratio = (schedule(before)[1] / schedule(t)[1]).to(x0)  # std of q(x_s | x_t, x0) over that of q(x_t | x_s)
+        kl = ratio.square() * kl + x0[0].numel() * (ratio.square() / 2 - ratio.log() - 0.5)
+    levels = _level_log_prob(x0, estimate, schedule(t, like=x0)[1]).flatten(1).sum(1)
+    return torch.where(last.to(x0.device), -levels, kl)
+
+
+@torch.no_grad()
+def bound(denoise, schedule: Schedule, x0: Tensor, draws: int = 100, variance: str = "small", generator=None) -> Tensor:
+    """An estimate of DDPM's upper bound on -log p(x0), nats, (B,): all T terms and the distance of x_1 from the prior.
+
+    Each row is looked at `draws` times, once in each of as many equal stretches of schedule.grid.
+    """
+    draws = expect.integer("draws", draws, 1, schedule.steps)
+    alpha, sigma = schedule(1.0)
+    total = (float(alpha / sigma) ** 2 / 2) * x0.square().flatten(1).sum(1)  # KL(q(x_1 | x0) || prior)
+    for k in range(draws):
+        place = (k + torch.rand(len(x0), generator=generator)) * schedule.steps / draws
+        t = schedule.grid[place.long().clamp(max=schedule.steps - 1)]
+        terms = bound_terms(denoise, schedule, x0, t, randn(x0.shape, x0, generator), variance)
+        total = total + terms * schedule.steps / draws
+    return total
+
+
+def _level_log_prob(x0: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """log of the mass of N(mean, std²) in the bin of 1/8 around x0, open at -1 and 1; of x0's shape, finite."""
+    low = torch.where(x0 < -1 + LEVEL / 2, -FAR, x0 - LEVEL / 2)
+    high = torch.where(x0 > 1 - LEVEL / 2, FAR, x0 + LEVEL / 2)
+    low, high = (low - mean) / std, (high - mean) / std
+    flip = low + high > 0  # into the lower tail, where logarithms keep their digits
+    low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
+    top, rest = torch.special.log_ndtr(high), torch.special.log_ndtr(low)
+    return top + torch.log(-torch.expm1((rest - top).clamp(max=-1e-6)))
+
+
+def _plain(null) -> int | list[int] | None:
+    """`null` in Python's numbers, a label or a row of ids: on no device, and no weight of the model."""
+    null = null.tolist() if isinstance(null, Tensor) else null
+    if isinstance(null, list | tuple):
+        return [expect.integer("null", number, 0) for number in null]
+    return None if null is None else expect.integer("null", null, 0)
