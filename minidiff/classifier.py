@@ -1,9 +1,14 @@
-"""A small digit classifier: its features are what the course measures samples in."""
+"""Two small digit classifiers: one judges pictures, its features are what the course measures in; one knows noise."""
 
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minidiff import expect
+from minidiff.nn import FiLM, group_norm, time_mlp
 
 
 class Classifier(nn.Module):
@@ -49,3 +54,56 @@ class Classifier(nn.Module):
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy of the labels y (B,) in nats, a scalar."""
         return self.terms(x, y)["loss"]
+
+
+class NoisyClassifier(nn.Module):
+    """Which digit was it, before noise? (x_t, t) -> logits (B, classes): the classifier that guidance asks.
+
+    x_t (B, 1, 16, 16) = alpha x0 + sigma eps at time t, () or (B,), by the given schedule, variance-preserving, so that
+    x_t is of about unit size at any t. Each layer is told t by FiLM: much noise asks for wide averages, little for
+    detail, and for an answer less or more sure. Smooth layers throughout, because guidance takes its gradient by x.
+    Source: Dhariwal & Nichol 2021 (2105.05233), section 4, who use half of a U-Net.
+    """
+
+    def __init__(self, schedule, classes: int = 10, width: int = 24):
+        super().__init__()
+        self.schedule, self.classes = schedule, expect.integer("classes", classes, 2)
+        width = expect.integer("width", width, 1)
+        widths = (width, width, 2 * width, 2 * width)
+        self.embed_time = time_mlp(32, 4 * width)
+        self.layers = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride=1 + i % 2, padding=1) for i, (a, b) in enumerate(pairwise((1, *widths)))
+        )
+        self.norms = nn.ModuleList(group_norm(channels) for channels in widths)
+        self.films = nn.ModuleList(FiLM(4 * width, channels) for channels in widths)
+        self.head = nn.Sequential(
+            nn.Flatten(), nn.Linear(2 * width * 4 * 4, 64), nn.SiLU(), nn.Dropout(0.2), nn.Linear(64, self.classes)
+        )
+
+    def forward(self, x: Tensor, t) -> Tensor:
+        """Logits (B, classes) of the noisy pictures x (B, 1, 16, 16) at time t, () or (B,)."""
+        h = expect.tensor("x", x, "B 1 16 16")
+        told = self.embed_time(torch.as_tensor(t).to(x))
+        for layer, norm, film in zip(self.layers, self.norms, self.films):
+            h = F.silu(film(norm(layer(h)), told))
+        return self.head(h)
+
+    def log_prob(self, labels: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """(x_t, t) -> log p(label | x_t, t) in nats, (B,), for those labels (B,): what `classifier_guidance` takes."""
+        expect.labels("labels", labels, self.classes)
+        return lambda x, t: -F.cross_entropy(self(x, t), labels, reduction="none")
+
+    def terms(self, x0: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy in nats ("loss") and share of right answers ("accuracy") on pictures that are noised here.
+
+        Their times are spread evenly over the schedule's grid, one in each of B equal parts of it: a batch of
+        independent times would now and then be all noise.
+        """
+        even = (torch.randperm(len(x0)) + torch.rand(len(x0))) / len(x0)  # (B,) in [0, 1)
+        t = self.schedule.grid[(even * len(self.schedule.grid)).long()]
+        logits = self(self.schedule.add_noise(x0, t, torch.randn_like(x0)), t)
+        return {"loss": F.cross_entropy(logits, y), "accuracy": (logits.argmax(1) == y).float().mean()}
+
+    def loss(self, x0: Tensor, y: Tensor) -> Tensor:
+        """Cross-entropy of the labels y (B,) in nats, a scalar."""
+        return self.terms(x0, y)["loss"]
