@@ -10,15 +10,14 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from minidiff import cards, checkpoints, data, device, expect, plot, profile, seed_everything
+from minidiff import cards, checkpoints, data, device, drawing, expect, profile, seed_everything
 from minidiff.cli import Refused
+from minidiff.denoiser import Denoiser
 from minidiff.recipes import RECIPES, Recipe
 from minidiff.tables import table
-from minidiff.train import Ema, fit, run
+from minidiff.train import Ema, run
 
-CHUNK = {"cpu": 100, "cuda": 1000}  # pictures drawn at once: 500 overflow a CPU's cache and take it twice as long
 MOST = {".npz": 1_000_000, ".png": 10_000}  # pictures in one file
 
 
@@ -32,7 +31,7 @@ def train(args) -> int:
     tensors, held_out = (_data(recipe, split) for split in ("train", "test"))
     model, batches = recipe.build().to(where), data.batches(*tensors, size=recipe.batch, seed=seed)
     ema = Ema(model)
-    training = fit(model, batches, steps, recipe.lr, seconds=args.seconds, seed=seed, ema=ema, resume=state)
+    training = recipe.fit(model, batches, steps, recipe.lr, seconds=args.seconds, seed=seed, ema=ema, resume=state)
     _consume(training, args.name, state)
     loss = _mean_loss(ema.model, held_out, recipe.batch, where)
     _save(out, ema.model, args, steps, training.step, tensors, loss)
@@ -48,12 +47,13 @@ def sample(args) -> int:
     n = expect.integer("--n", args.n, 1, MOST[out.suffix])
     seed = expect.integer("--seed", args.seed, 0, 2**32 - 1)
     model = checkpoints.load(args.name).to(_device())
-    options = _options(args.name, model, temperature=args.temperature)
+    chosen = {"sampler": args.sampler, "steps": args.steps, "eta": args.eta, "scale": args.scale}
+    options = _options(args.name, model, temperature=args.temperature, **chosen)
     labels = _labels(args.name, model, n, args.label)
-    images = _draw(model, n, labels, seed, options)
+    images = _draw(args.name, model, n, labels, seed, options)
     with cards.atomic(out) as file:
         if out.suffix == ".png":
-            Image.fromarray(_page(images)).save(file, "png")
+            Image.fromarray(drawing.page(images)).save(file, "png")
         else:
             np.savez(file, images=images.numpy(), **({} if labels is None else {"labels": labels.numpy()}))
     print(f"{args.name}: images {tuple(images.shape)}{'' if labels is None else ' with labels'}\n{out}")
@@ -156,41 +156,38 @@ def _save(out: Path, model: nn.Module, args, steps, done: int, tensors: tuple[Te
 
 
 def _options(name: str, model: nn.Module, **options) -> dict:
-    """The options that were given, all of which `model.sample` must have."""
-    if not hasattr(model, "sample"):
+    """The options that were given, all of which the model's way of drawing must have."""
+    if not hasattr(model, "sample") and not isinstance(model, Denoiser):
         why = "is no distribution over pictures to draw from (an autoencoder only encodes and decodes; see lesson 01)"
         raise Refused(f"{name}: there is nothing to sample, {type(model).__name__} {why}")
     given = {option: value for option, value in options.items() if value is not None}
-    for option in given.keys() - inspect.signature(model.sample).parameters.keys():
+    known = inspect.signature(drawing.draw if isinstance(model, Denoiser) else model.sample).parameters
+    for option in given.keys() - known.keys():
         raise Refused(f"--{option}: {name} draws pictures without it")
     return given
 
 
 def _labels(name: str, model: nn.Module, n: int, label: int | None) -> Tensor | None:
     """n times `label`, or 0, 1, … in turn, int64 (n,); None for a model without labels."""
-    classes = getattr(model, "classes", 0)
     if label is None:
-        return torch.arange(n) % classes if classes else None
-    if not classes:
+        return drawing.in_turn(model, n)
+    if not (classes := drawing.classes_of(model)):
         raise Refused(f"--label: {name} draws pictures without labels")
     return torch.full((n,), expect.integer("--label", label, 0, classes - 1))
 
 
 @torch.no_grad()
-def _draw(model: nn.Module, n: int, labels: Tensor | None, seed: int, options: dict) -> Tensor:
+def _draw(name: str, model: nn.Module, n: int, labels: Tensor | None, seed: int, options: dict) -> Tensor:
     """n pictures, float32 (n, C, H, W) in [-1, 1] on the CPU."""
     where = next(model.parameters()).device
     generator, parts = torch.Generator(where).manual_seed(seed), []
-    for rows in tqdm(torch.arange(n).split(CHUNK.get(where.type, 100)), "sampling", leave=False, disable=None):
+    if isinstance(model, Denoiser):  # its network draws at any size: that of the pictures it was trained on
+        shape = _data(RECIPES[checkpoints.card(name)["recipe"]], "test")[0].shape[1:]
+        return drawing.draw(model, n if labels is None else labels, shape=shape, generator=generator, **options)
+    for rows in drawing.in_chunks(n, where):
         chosen = None if labels is None else labels[rows].to(where)
         parts.append(model.sample(len(rows), labels=chosen, generator=generator, **options).cpu())
     return expect.tensor("images", torch.cat(parts).float(), "N C H W", finite=True).clamp(-1, 1)
-
-
-def _page(images: Tensor) -> np.ndarray:
-    """A grid as near to a square as multiples of ten in a row allow, so that labels in turn make columns."""
-    columns = 10 * max(1, round(len(images) ** 0.5 / 10))
-    return plot.tile(images, columns, scale=max(1, 64 // images.shape[-1]))
 
 
 def _verdict(claim) -> str:

@@ -6,10 +6,14 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from minidiff import data
+from minidiff import data, gan, train
 from minidiff.autoencoder import Autoencoder
 from minidiff.autoregressive import PixelModel
-from minidiff.classifier import Classifier
+from minidiff.classifier import Classifier, NoisyClassifier
+from minidiff.denoiser import Denoiser, VariationalDenoiser
+from minidiff.flow import Flow
+from minidiff.schedule import cosine, linear
+from minidiff.unet import UNet
 from minidiff.vae import VAE, Levels
 
 
@@ -18,7 +22,7 @@ class Recipe:
     """How a named model is built and trained.
 
     build: keyword arguments (JSON values only) -> model. data: split ("train" or "test") -> the tensors that
-    `model.loss` takes. steps: profile -> number of steps.
+    `model.loss` takes. steps: profile -> number of steps. fit: what trains it, called as `train.fit` is.
     """
 
     build: Callable[..., nn.Module]
@@ -26,6 +30,7 @@ class Recipe:
     steps: dict[str, int]
     lr: float = 4e-3
     batch: int = 64
+    fit: Callable = train.fit
 
 
 def pictures(split: str) -> tuple[Tensor]:
@@ -46,8 +51,37 @@ def vae(**sizes) -> Recipe:
     return Recipe(partial(VAE, **sizes), pictures, {"ci": 20, "cpu": 3000, "gpu": 6000})
 
 
+def ring(split: str) -> tuple[Tensor]:
+    """Points on the ring of eight Gaussians: (30000, 2) to train, (10000, 2) others to test."""
+    return (data.ring(30_000, seed=0) if split == "train" else data.ring(10_000, seed=1),)
+
+
+def ddpm(**sizes) -> Denoiser:
+    """A denoiser of the digits with their labels: v-prediction on the cosine schedule, a tenth of the labels hidden."""
+    return Denoiser(UNet(channels=1, classes=10, **sizes), cosine(), predict="v", null=10, drop=0.1)
+
+
+def ddpm_levels(kind: type[Denoiser], **sizes) -> Denoiser:
+    """DDPM as in its paper, noise prediction on the linear schedule, small and for 8x8 digits without labels.
+
+    100 steps: the noise of the first, 0.03, is about as fine as 17 levels, 1/8 apart, ask for.
+    """
+    return kind(UNet(channels=1, **({"widths": (32, 64)} | sizes)), linear(100), predict="eps")
+
+
+def wgan(**sizes) -> gan.GAN:
+    """A small Wasserstein GAN of the digits, with gradient penalty; its code is 16 numbers."""
+    return gan.GAN(code=16, size=16, width=24, objective=gan.Wasserstein(), penalty=1.0, **sizes)
+
+
+def noisy_classifier(**sizes) -> NoisyClassifier:
+    """A classifier of noisy digits, on the schedule of `ddpm` so that it can guide it."""
+    return NoisyClassifier(cosine(), **sizes)
+
+
 RECIPES: dict[str, Recipe] = {
     "classifier-digits": Recipe(Classifier, data.digits, {"ci": 20, "cpu": 1000, "gpu": 1000}, lr=3e-3),
+    "classifier-digits-noisy": Recipe(noisy_classifier, data.digits, {"ci": 20, "cpu": 600, "gpu": 600}, lr=3e-3),
     "pixels-digits": Recipe(PixelModel, partial(data.digits, size=8), {"ci": 20, "cpu": 700, "gpu": 1000}),
     "ae-digits": autoencoder(code=8),
     "ae-digits-2": autoencoder(code=2),
@@ -63,5 +97,23 @@ RECIPES: dict[str, Recipe] = {
     "cvae-digits": Recipe(partial(VAE, code=8, classes=10), data.digits, {"ci": 20, "cpu": 3000, "gpu": 6000}),
     "vae-digits-levels": Recipe(
         lambda: VAE(code=8, size=8, likelihood=Levels()), levels, {"ci": 20, "cpu": 1500, "gpu": 1500}
+    ),
+    "flow-ring": Recipe(
+        partial(Flow, couplings=24, width=64, activation=nn.ReLU), ring, {"ci": 20, "cpu": 2000, "gpu": 4000}, batch=256
+    ),
+    "flow-digits": Recipe(
+        partial(Flow, shape=(1, 8, 8), couplings=8, width=128, dropout=0.3, bin=1 / 8),
+        levels,
+        {"ci": 20, "cpu": 1200, "gpu": 1200},
+        lr=5e-3,
+    ),
+    "ddpm-digits": Recipe(ddpm, data.digits, {"ci": 20, "cpu": 700, "gpu": 5000}, lr=2e-3),
+    "gan-digits": Recipe(wgan, pictures, {"ci": 20, "cpu": 2000, "gpu": 8000}, lr=2e-3, fit=gan.fit),
+    "cgan-digits": Recipe(
+        partial(wgan, classes=10), data.digits, {"ci": 20, "cpu": 2000, "gpu": 8000}, lr=2e-3, fit=gan.fit
+    ),
+    "ddpm-levels": Recipe(partial(ddpm_levels, Denoiser), levels, {"ci": 20, "cpu": 1000, "gpu": 1000}, lr=2e-3),
+    "ddpm-levels-bound": Recipe(
+        partial(ddpm_levels, VariationalDenoiser), levels, {"ci": 20, "cpu": 1000, "gpu": 1000}, lr=2e-3
     ),
 }

@@ -19,7 +19,9 @@ from torch import nn
 
 from minidiff import checkpoints, cli, commands, doctor, train
 from minidiff.data import DownloadError
+from minidiff.denoiser import Denoiser
 from minidiff.recipes import RECIPES, Recipe
+from minidiff.schedule import cosine
 
 EVENTS = {}  # step -> what happens when `Labelled` computes its loss then
 X = torch.linspace(-1, 1, 64 * 16).reshape(64, 1, 4, 4)
@@ -60,6 +62,19 @@ class Unlabelled(nn.Module):
         return self.mean.expand(n, -1, -1, -1)
 
 
+class Net(nn.Module):
+    """Predicts the mean picture of each of three classes, and of none, whatever it is shown."""
+
+    classes = 3
+
+    def __init__(self):
+        super().__init__()
+        self.means = nn.Parameter(torch.tensor([-0.3, 0.0, 0.5, 0.2])[:, None, None, None].repeat(1, 1, 4, 4))
+
+    def forward(self, x, t, cond):
+        return self.means[cond] + 0 * x
+
+
 class NoSample(Unlabelled):
     sample = property()
 
@@ -77,6 +92,7 @@ def house(monkeypatch, tmp_path):
         "plain-toy": Recipe(Unlabelled, lambda split: (X,), steps, batch=16),
         "code-toy": Recipe(NoSample, lambda split: (X,), steps),
         "far-toy": Recipe(Unlabelled, no_network, steps),
+        "steps-toy": Recipe(lambda: Denoiser(Net(), cosine(), "x0", null=3, drop=0.1), lambda split: (X, Y), steps),
         "wild-toy": Recipe(Unlabelled, lambda split: (X * float("inf"),), steps),
     }
     for name, recipe in small.items():
@@ -146,10 +162,12 @@ def test_the_card_repeats_the_run(shell):
 
 def test_the_seed_reaches_batches_and_noise(shell, monkeypatch):
     given = []
-    monkeypatch.setitem(RECIPES, "labelled-toy", replace(RECIPES["labelled-toy"], lr=0.5))
-    monkeypatch.setattr(
-        commands, "fit", lambda *args, **kwargs: given.append((args, kwargs)) or train.fit(*args, **kwargs)
-    )
+
+    def fit(*args, **kwargs):
+        given.append((args, kwargs))
+        return train.fit(*args, **kwargs)
+
+    monkeypatch.setitem(RECIPES, "labelled-toy", replace(RECIPES["labelled-toy"], lr=0.5, fit=fit))
     shell("train labelled-toy --seed 3 --out a.safetensors")
     [((_, batches, steps, lr), kwargs)] = given
     assert (batches.seed, batches.size, steps, lr, kwargs["seed"]) == (3, 16, 5, 0.5, 3)
@@ -269,7 +287,7 @@ def test_a_full_disk(shell, monkeypatch):
 
 @pytest.fixture
 def shipped(shell):
-    for name in ("labelled-toy", "plain-toy", "code-toy"):
+    for name in ("labelled-toy", "plain-toy", "code-toy", "steps-toy"):
         shell(f"train {name} --out shipped/{name}.safetensors")
 
 
@@ -324,7 +342,36 @@ def test_sample_a_file(shell, shipped):
     assert shell("sample shipped/plain-toy.safetensors --n 2 --out a.npz")[0] == 0
 
 
+def test_sample_a_denoiser(shell, shipped):
+    drawn = {}
+    for name, options in {
+        "a": "",
+        "b": "--sampler ddim --steps 20 --eta 0 --scale 1 --seed 0",
+        "c": "--scale 2",
+        "d": "--sampler ddpm --steps 3 --label 2",
+        "e": "--sampler dpm --steps 3 --eta 1",
+    }.items():
+        status, out, err = shell(f"sample steps-toy --n 7 {options} --out {name}.npz")
+        assert (status, out, err) == (0, f"steps-toy: images (7, 1, 4, 4) with labels\n{name}.npz\n", "")
+        with np.load(f"{name}.npz") as file:
+            drawn[name] = torch.from_numpy(file["images"])
+            assert file["labels"].tolist() == ([2] * 7 if name == "d" else [0, 1, 2, 0, 1, 2, 0])
+    assert torch.equal(drawn["a"], drawn["b"])
+    apart = drawn["a"][0] - drawn["c"][0]  # null is above label 0: scale 2 goes as far below it
+    assert torch.allclose(apart, torch.tensor(0.5), atol=0.1)
+    assert torch.allclose(drawn["d"], drawn["a"][2].expand(7, -1, -1, -1))
+    assert shell("sample shipped/steps-toy.safetensors --n 3 --out f.png")[0] == 0
+
+
 BAD_SAMPLE = {
+    "sample steps-toy --temperature 1 --out a.npz": "--temperature: steps-toy draws pictures without it",
+    "sample steps-toy --steps 0 --out a.npz": "steps: got 0",
+    "sample steps-toy --eta 2 --out a.npz": "eta: got 2.0",
+    "sample steps-toy --sampler ddpm --eta 0.5 --out a.npz": "eta: got 0.5 with sampler='ddpm'",
+    "sample steps-toy --sampler euler --out a.npz": "--sampler: invalid choice: 'euler'",
+    "sample steps-toy --label 3 --out a.npz": "--label: got 3, expected between 0 and 2",
+    "sample plain-toy --steps 3 --out a.npz": "--steps: plain-toy draws pictures without it",
+    "sample labelled-toy --scale 3 --out a.npz": "--scale: labelled-toy draws pictures without it",
     "sample labelled-toy": "required: --out",
     "sample labelled-toy --out a.jpg": "expected a name that ends in .npz or .png",
     "sample labelled-toy --out a": "expected a name that ends in .npz or .png",
@@ -343,7 +390,7 @@ BAD_SAMPLE = {
     "sample plain-toy --label 1 --out a.npz": "--label: plain-toy draws pictures without labels",
     "sample plain-toy --temperature 1 --out a.npz": "--temperature: plain-toy draws pictures without it",
     "sample code-toy --out a.npz": "there is nothing to sample, NoSample is no distribution over pictures",
-    "sample plain-toys --out a.npz": "Did you mean plain-toy? There are: code-toy, labelled-toy, plain-toy",
+    "sample plain-toys --out a.npz": "Did you mean plain-toy? There are: code-toy, labelled-toy, plain-toy, steps-toy",
     "sample none.safetensors --out a.npz": "none.safetensors: cannot be read (No such file",
     "sample shipped --out a.npz": "shipped: no such checkpoint",
     "sample ./shipped --out a.npz": "shipped: is a folder",
@@ -367,7 +414,8 @@ def test_every_recipe_trains_and_samples_or_says_why_not(shell, monkeypatch):
     toys = [name for name in RECIPES if name.endswith("-toy")]
     for name in RECIPES.keys() - toys:
         assert shell(f"train {name} --steps 1 --out {name}.safetensors")[0] == 0, name
-        if hasattr(checkpoints.load(f"{name}.safetensors"), "sample"):
+        model = checkpoints.load(f"{name}.safetensors")
+        if hasattr(model, "sample") or isinstance(model, Denoiser):
             assert shell(f"sample {name}.safetensors --n 3 --out a.npz")[0] == 0, name
             images = np.load("a.npz")["images"]
             assert len(images) == 3 and images.dtype == np.float32 and abs(images).max() <= 1
@@ -443,7 +491,7 @@ def test_doctor_finds_all_well(shell, shipped):
     assert (status, lines[-1]) == (0, "everything is there")
     assert [line[7:].split(":")[0] for line in lines[:-1]] == [need for need, _, _ in doctor.NEEDS]
     assert f"torch {torch.__version__.split('+')[0]}" in out.replace(torch.__version__, torch.__version__.split("+")[0])
-    assert "1500 + 297" in out and "3 readable: code-toy, labelled-toy, plain-toy" in out
+    assert "1500 + 297" in out and "4 readable: code-toy, labelled-toy, plain-toy, steps-toy" in out
 
 
 def failing(out):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from minidiff import checkpoints, data, device, profile, seed_everything
 from minidiff.recipes import RECIPES
 from minidiff.tables import rounded
-from minidiff.train import Ema, fit, run
+from minidiff.train import Ema, run
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def trained(name: str, seed: int) -> nn.Module:
     model = recipe.build().to(device())
     ema = Ema(model)
     batches = data.batches(*recipe.data("train"), size=recipe.batch, seed=seed)
-    run(fit(model, batches, recipe.steps[profile()], recipe.lr, seed=seed, ema=ema), desc=f"{name} seed {seed}")
+    run(recipe.fit(model, batches, recipe.steps[profile()], recipe.lr, seed=seed, ema=ema), desc=f"{name} seed {seed}")
     return ema.model.cpu()
 
 

@@ -1,0 +1,88 @@
+"""Pictures from a trained denoiser in one call: the sampler, its number of steps and the guidance by name."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from minidiff import expect, guidance, plot
+from minidiff.denoiser import Denoiser
+from minidiff.noise import randn
+from minidiff.sampler import last, sample, times
+
+CHUNK = {"cpu": 100, "cuda": 1000}  # pictures drawn at once: 500 overflow a CPU's cache and take it twice as long
+SAMPLERS = ("ddim", "ddpm", "dpm")
+
+
+def draw(
+    denoiser: Denoiser, labels, *, steps=20, sampler="ddim", eta=None, scale=1.0, shape=(1, 16, 16), generator=None
+) -> Tensor:
+    """Pictures (n, *shape) in [-1, 1] on the CPU, by `steps` steps of a sampler; x0 is clamped on the way.
+
+    labels: int64 (n,), or n for the labels 0, 1, ... in turn (for a network without labels, its only way).
+    sampler: "ddim" with eta, 0 unless given; "ddpm", which is eta 1; "dpm", DPM-Solver++(2M), with eta 0 or 1.
+    scale: of classifier-free guidance, 1 for none. The noise of all starts is drawn first, so it is the same for every
+    sampler and number of steps.
+    """
+    options, t = _method(sampler, eta), times(steps)
+    count, labels = _asked(denoiser, labels)
+    like = next(denoiser.parameters())
+    x = float(denoiser.schedule(1.0)[1]) * randn((count, *shape), like, generator)
+
+    def drawn(rows: Tensor) -> Tensor:
+        chosen = None if labels is None else labels[rows].to(like.device)
+        denoise = guidance.clamp(guided(denoiser, chosen, scale))
+        return last(sample(denoise, x[rows], t, denoiser.schedule, generator=generator, **options))
+
+    return torch.cat([drawn(rows).clamp(-1, 1).cpu() for rows in in_chunks(count, like.device)])
+
+
+def guided(denoiser: Denoiser, labels: Tensor | None, scale: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
+    """denoise(x, t) of those labels (B,): the network as it is at scale 1, classifier-free guidance at another."""
+    if scale == 1:
+        return partial(denoiser, cond=labels)
+    if labels is None or denoiser.null is None:
+        raise ValueError(f"scale: got {scale} for a network without labels, expected 1 (nothing to be guided by)")
+    return guidance.cfg(denoiser, labels, denoiser.null, scale)
+
+
+def in_turn(model: nn.Module, n: int) -> Tensor | None:
+    """The labels 0, 1, ... in turn, int64 (n,); None for a model without labels."""
+    classes = classes_of(model)
+    return torch.arange(n) % classes if classes else None
+
+
+def classes_of(model: nn.Module) -> int:
+    """How many labels a model knows, 0 for none. Of a denoiser, its network knows."""
+    return getattr(model.net if isinstance(model, Denoiser) else model, "classes", 0)
+
+
+def in_chunks(count: int, where: torch.device) -> Iterator[Tensor]:
+    """The rows 0 ... count - 1 in pieces that suit the device, behind a progress bar where there is a terminal."""
+    return tqdm(torch.arange(count).split(CHUNK.get(where.type, 100)), "sampling", leave=False, disable=None)
+
+
+def page(images: Tensor) -> np.ndarray:
+    """Pictures (N, C, H, W) as one, a grid as near to a square as multiples of ten in a row allow: so labels in turn
+    make columns."""
+    columns = 10 * max(1, round(len(images) ** 0.5 / 10))
+    return plot.tile(images, columns, scale=max(1, 64 // images.shape[-1]))
+
+
+def _asked(denoiser: Denoiser, labels) -> tuple[int, Tensor | None]:
+    if isinstance(labels, Tensor):
+        return len(labels), labels
+    count = expect.integer("labels", labels, 1)
+    return count, in_turn(denoiser, count)
+
+
+def _method(sampler: str, eta: float | None) -> dict:
+    """The options of `sampler.sample` that a sampler's name and an eta, None if not given, stand for."""
+    if expect.choice("sampler", sampler, SAMPLERS) == "ddpm":
+        if eta not in (None, 1):
+            raise ValueError(f"eta: got {eta} with sampler='ddpm', expected 1 or none (ddpm is eta 1)")
+        return {"eta": 1.0}
+    return {"eta": eta or 0.0, "order": 2 if sampler == "dpm" else 1}
