@@ -1,0 +1,65 @@
+"""Lesson 04 in a real JupyterLab: the laboratory plays, pauses and moves one player; the walk and truncation answer."""
+
+import re
+import time
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def lesson(notebook):
+    return notebook("04_gan.ipynb")
+
+
+def test_the_laboratory_moves_one_player_and_comes_back(lesson):
+    laboratory = lesson.explorer("laboratory")
+    first = laboratory.picture()
+    laboratory.alt(re.compile("^0 moves of the discriminator, 0 of the generator"))
+    laboratory.button("Move discriminator")
+    laboratory.alt(re.compile("^1 moves of the discriminator, 0 of the generator"))
+    moved = laboratory.changed(first)
+    laboratory.button("Move generator")
+    laboratory.alt(re.compile("^1 moves of the discriminator, 1 of the generator"))
+    laboratory.changed(moved)
+    laboratory.button("Reset")
+    laboratory.shows(first)
+
+
+def test_the_laboratory_plays_five_pictures_a_second_and_stops(lesson):
+    laboratory = lesson.explorer("laboratory")
+    laboratory.picture()
+    laboratory.button("Play")
+    seen, began = set(), time.time()
+    while time.time() - began < 3:
+        seen.add(laboratory.image.get_attribute("src"))
+        time.sleep(0.02)
+    laboratory.button("Pause")
+    laboratory.settle()
+    still = laboratory.picture()
+    print(f"lesson 04, the laboratory: {len(seen) / 3:.1f} pictures a second")
+    assert len(seen) > 3
+    time.sleep(0.5)
+    assert laboratory.picture() == still
+    laboratory.button("Reset")
+
+
+def test_the_walk_goes_on_and_back(lesson):
+    walk = lesson.explorer("walk")
+    first = walk.picture()
+    walk.press("step", "ArrowRight", 3)
+    walk.alt("4 pictures at step 3 of a walk of 100 through the codes")
+    walk.changed(first)
+    walk.press("step", "ArrowLeft", 3)
+    walk.shows(first)
+
+
+def test_truncation_changes_the_pictures_and_back(lesson):
+    truncation = lesson.explorer("truncation")
+    first = truncation.picture()
+    truncation.press("threshold", "ArrowLeft", 10)
+    truncation.alt("24 pictures from random codes without numbers beyond 2.0")
+    truncation.changed(first)
+    truncation.button("Reset")
+    truncation.shows(first)
