@@ -181,8 +181,10 @@ def _draw(name: str, model: nn.Module, n: int, labels: Tensor | None, seed: int,
     """n pictures, float32 (n, C, H, W) in [-1, 1] on the CPU."""
     where = next(model.parameters()).device
     generator, parts = torch.Generator(where).manual_seed(seed), []
-    if isinstance(model, Denoiser):  # its network draws at any size: that of the pictures it was trained on
-        shape = _data(RECIPES[checkpoints.card(name)["recipe"]], "test")[0].shape[1:]
+    shape = _data(RECIPES[checkpoints.card(name)["recipe"]], "test")[0].shape[1:]
+    if len(shape) != 3:
+        raise Refused(f"{name}: draws points of shape {tuple(shape)}, and this command writes pictures; see its lesson")
+    if isinstance(model, Denoiser):  # its network would draw at any size
         return drawing.draw(model, n if labels is None else labels, shape=shape, generator=generator, **options)
     for rows in drawing.in_chunks(n, where):
         chosen = None if labels is None else labels[rows].to(where)
