@@ -117,10 +117,11 @@ class Attention(nn.Module):
     softmax(q k^T / sqrt(d)) v in each of `heads` heads of d = channels / heads numbers, then a linear layer over them
     all. q comes from x, k and v from x too (self-attention), or from another sequence (cross-attention: pictures
     that read a text) where `context` gives the width of its tokens. causal: token i sees tokens 0 ... i only.
+    bias: of q, k and v (CLIP has it).
     Source: Vaswani et al. 2017 (1706.03762), eq. 1 and section 3.2.2; across two sequences as in 2112.10752, 3.3.
     """
 
-    def __init__(self, channels: int, heads: int, context: int | None = None, causal: bool = False):
+    def __init__(self, channels: int, heads: int, context: int | None = None, causal: bool = False, bias: bool = False):
         super().__init__()
         self.channels, self.heads = expect.integer("channels", channels, 1), expect.integer("heads", heads, 1)
         if channels % heads:
@@ -129,8 +130,8 @@ class Attention(nn.Module):
         self.causal = expect.choice("causal", causal, (False, True))
         if causal and context is not None:
             raise ValueError("causal: got True, expected False with a context (its tokens are not in x's order)")
-        self.query = nn.Linear(channels, channels, bias=False)
-        self.key_value = nn.Linear(context or channels, 2 * channels, bias=False)
+        self.query = nn.Linear(channels, channels, bias=bias)
+        self.key_value = nn.Linear(context or channels, 2 * channels, bias=bias)
         self.out = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
@@ -152,6 +153,25 @@ class Attention(nn.Module):
 
     def _split(self, y: Tensor) -> Tensor:
         return y.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, L, channels) -> (B, heads, L, d)
+
+
+class Block(nn.Module):
+    """A transformer's layer, as in CLIP: x (B, L, width) + attention, then + a small network for each token alone.
+
+    Both read a normalised x ("pre-norm"), so the sum itself runs through from the first layer to the last. The small
+    network is 4 times as wide inside, with the quick GELU x sigmoid(1.702 x). Source: CLIP's code (2103.00020).
+    """
+
+    def __init__(self, width: int, heads: int, causal: bool = False):
+        super().__init__()
+        self.norm1, self.attention = nn.LayerNorm(width), Attention(width, heads, causal=causal, bias=True)
+        self.norm2 = nn.LayerNorm(width)
+        self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norm1(x))
+        h = self.wide(self.norm2(x))
+        return x + self.narrow(h * torch.sigmoid(1.702 * h))
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:

@@ -103,6 +103,23 @@ class Choice(Control):
         return super().text(next(name for name, option in self.names.items() if option is value or option == value))
 
 
+class Text(Control):
+    """A line of text, handed over at Enter or when the line is left; `hint` stands in it while it is empty."""
+
+    def __init__(self, label: str, value: str = "", hint: str = ""):
+        if not isinstance(value, str):
+            raise TypeError(f"value: got {type(value).__name__}, expected a text")
+        super().__init__(label, ipywidgets.Text(value, placeholder=hint, continuous_update=False))
+
+    def check(self, value) -> str:
+        if not isinstance(value, str):
+            raise TypeError(f"{self.label}: got {type(value).__name__}, expected a text")
+        return value
+
+    def text(self, value) -> str:
+        return f"{self.label}: {value or 'nothing'}"
+
+
 def plain(value) -> str:
     """`value` as a short text: a float without trailing zeros."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
