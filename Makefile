@@ -21,7 +21,7 @@ define stage
 	printf '== %s: %s s, exit code %s\n' '$(1)' "$$(($$(date +%s) - begin))" "$$code"; exit $$code
 endef
 
-.PHONY: help lab test test-all notebooks picture format constraints clean
+.PHONY: help lab test test-all notebooks site picture format constraints clean
 
 help:  ## Show these lines
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/  make \1 ~ \2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '~'
@@ -30,7 +30,7 @@ help:  ## Show these lines
 lab: .venv/installed  ## Open the course in JupyterLab, on this machine only
 	$(BIN)/python -m jupyterlab --ServerApp.ip=localhost --ServerApp.root_dir='$(CURDIR)/notebooks' $(LAB_ARGS)
 
-test: .venv/installed-test  ## Unit tests, every notebook, four lessons in a real browser
+test: .venv/installed-test  ## Unit tests, every notebook, five lessons in a real browser
 	$(call stage,unit tests,$(PYTEST) tests --ignore=tests/browser -m 'not slow')
 	$(call stage,notebooks,MINIDIFF_PROFILE=$${MINIDIFF_PROFILE:-ci} $(PYTEST) $(NBVAL) $(NOTEBOOKS))
 	$(call stage,browser,$(PYTEST) -s tests/browser -m 'not slow')
@@ -40,6 +40,9 @@ test-all: test  ## Everything of `test`, and then what is slow
 
 notebooks: .venv/installed-test  ## Run the notebooks in profile cpu and store what they show (NOTEBOOKS=... for some)
 	MINIDIFF_PROFILE=$${MINIDIFF_PROFILE:-cpu} $(BIN)/python tests/store.py $(NOTEBOOKS)
+
+site: .venv/installed-site  ## Build the pages to read without Python: site/html/index.html
+	$(BIN)/python site/build.py
 
 picture: .venv/installed-test  ## Draw the README's picture with the shipped models
 	$(BIN)/python tests/picture.py
@@ -52,7 +55,7 @@ constraints: .venv/installed-test  ## Write the versions installed here to const
 	$(BIN)/python tests/pins.py > constraints.txt
 
 clean:  ## Remove what the commands above have made; downloads in data/ stay
-	rm -rf .venv minidiff.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv site/html minidiff.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/installed: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
@@ -62,7 +65,12 @@ clean:  ## Remove what the commands above have made; downloads in data/ stay
 
 .venv/installed-test: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@echo 'Installing into .venv: a few minutes the first time.'
-	$(call stage,install,$(PIP) -e '.[test]')
+	$(call stage,install,$(PIP) -e '.[test,site]')
+	@touch .venv/installed .venv/installed-site $@
+
+.venv/installed-site: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	@echo 'Installing into .venv: a few minutes the first time.'
+	$(call stage,install,$(PIP) -e '.[site]')
 	@touch .venv/installed $@
 
 $(BIN)/python:

@@ -1,17 +1,22 @@
-"""The course's U-Net beside diffusers' UNet2DModel on the 16x16 digits: speed and, with --seconds, quality.
+"""The course's U-Net beside two peers' on the 16x16 digits: speed and, with --seconds, quality.
 
-Both are trained by the same `fit`, loss and average on the same batches, and take turns, so that whatever else the
-machine does hits both. Nothing is asserted: read the ratios.
+The peers are diffusers' UNet2DModel and the Unet with labels of denoising-diffusion-pytorch (lucidrains), as near in
+size as their widths allow. All are trained by the same `fit`, loss and average on the same batches, and take turns, so
+that whatever else the machine does hits all. --size 32: the digits enlarged, for speed alone. Nothing is asserted: read
+the ratios.
 
     OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE python benchmarks/cpu_digits.py --seconds 60
 """
 
 import argparse
 import time
+from importlib.metadata import version
 from statistics import median
 
 import diffusers
 import torch
+import torch.nn.functional as F
+from denoising_diffusion_pytorch.classifier_free_guidance import Unet
 from torch import Tensor, nn
 
 from minidiff import checkpoints, data, metrics, plot, seed_everything
@@ -46,15 +51,27 @@ class Diffusers(nn.Module):
         return self.net(x, 1000 * t, class_labels=cond).sample
 
 
+class Lucidrains(nn.Module):
+    """denoising-diffusion-pytorch's Unet with labels, which has attention at every level, full at the lowest one."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = Unet(16, num_classes=NULL + 1, cond_drop_prob=0.0, dim_mults=(1, 2, 3, 4), channels=1)
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        return self.net(x, 1000 * t, cond)
+
+
 class Runner:
     """One network on its way: steps of training and sampling on demand, and the seconds that each took."""
 
-    def __init__(self, name: str, build, steps: int, seed: int):
-        self.name = name
+    def __init__(self, name: str, build, steps: int, seed: int, size: int):
+        self.name, self.size = name, size
         seed_everything(seed)
         self.model = Denoiser(build(), cosine(), "v", null=NULL, drop=0.1)
         self.ema = Ema(self.model)
-        batches = data.batches(*data.digits("train"), size=BATCH, seed=seed)
+        images, labels = data.digits("train")
+        batches = data.batches(F.interpolate(images, (size, size)), labels, size=BATCH, seed=seed)
         self.ticks = fit(self.model, batches, steps, LR, seed=seed, ema=self.ema)
         self.steps, self.training, self.sampling = steps, [], []  # seconds of each slice, a step and a run of sampling
 
@@ -70,7 +87,7 @@ class Runner:
     def sample(self, n: int = BATCH, seed: int = 0) -> tuple[Tensor, Tensor]:
         """n pictures with their labels, by DDIM in 20 passes of the averaged network."""
         labels, schedule = torch.arange(n) % NULL, self.model.schedule
-        x = schedule.prior((n, 1, 16, 16), torch.Generator().manual_seed(seed))
+        x = schedule.prior((n, 1, self.size, self.size), torch.Generator().manual_seed(seed))
         begin = time.perf_counter()
         x = last(sample(lambda x, t: self.ema.model(x, t, labels).clamp(-1, 1), x, times(PASSES), schedule))
         self.sampling.append(time.perf_counter() - begin)
@@ -82,26 +99,25 @@ class Runner:
         return {"network": self.name, "parameters": size, "trained/s": round(trained), "sampled/s": round(sampled)}
 
 
-def runners(steps: dict[str, int], seed: int = 0) -> list[Runner]:
-    nets = {"ours": lambda: UNet(classes=NULL), "diffusers": Diffusers}
-    return [Runner(name, build, steps[name], seed) for name, build in nets.items()]
+NETS = {"ours": lambda: UNet(classes=NULL), "diffusers": Diffusers, "lucidrains": Lucidrains}
 
 
-def speed(rounds: int) -> list[Runner]:
+def speed(rounds: int, size: int) -> list[Runner]:
     """Train and sample in turns. The first round warms up and is not counted."""
-    both = runners({"ours": 10**6, "diffusers": 10**6})
+    all_ = [Runner(name, build, 10**6, 0, size) for name, build in NETS.items()]
     for turn in range(rounds + 1):
-        for runner in both:
+        for runner in all_:
             runner.train(5)
             runner.sample()
             if not turn:
                 runner.training, runner.sampling = [], []
-    return both
+    return all_
 
 
-def trained(seconds: float, both: list[Runner], seed: int) -> list[Runner]:
+def trained(seconds: float, measured: list[Runner], seed: int) -> list[Runner]:
     """As many steps as fit into `seconds` at the speed just measured, taken in turns."""
-    fresh = runners({runner.name: round(seconds / median(runner.training)) for runner in both}, seed)
+    steps = {runner.name: round(seconds / median(runner.training)) for runner in measured}
+    fresh = [Runner(name, build, steps[name], seed, 16) for name, build in NETS.items()]
     while any([runner.train(max(1, runner.steps // 30)) for runner in fresh]):
         pass
     return fresh
@@ -120,15 +136,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8, help="turns of the measurement of speed")
     parser.add_argument("--seconds", type=float, default=0, help="then train each network for so long (0: do not)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--size", type=int, choices=(16, 32), default=16, help="of the pictures; quality is of 16")
     args = parser.parse_args()
-    print(f"torch {torch.__version__}, diffusers {diffusers.__version__}, {torch.get_num_threads()} threads")
-    both = speed(args.rounds)
-    ours, theirs = both
-    print(plot.table([runner.row() for runner in both]))
-    print(f"training {median(theirs.training) / median(ours.training):.2f} times as fast,", end=" ")
-    print(f"sampling {median(theirs.sampling) / median(ours.sampling):.2f} times")
-    if args.seconds:
-        rows = [quality(runner, 1188) for runner in trained(args.seconds, both, args.seed)]
+    packages = ("torch", "diffusers", "denoising-diffusion-pytorch")
+    print(*(f"{package} {version(package)}," for package in packages), end=" ")
+    print(f"{torch.get_num_threads()} threads, {args.size}x{args.size}")
+    measured = speed(args.rounds, args.size)
+    print(plot.table([runner.row() for runner in measured]))
+    ours, *peers = measured
+    for peer in peers:
+        print(f"{peer.name}: ours trains {median(peer.training) / median(ours.training):.2f} times as fast,", end=" ")
+        print(f"samples {median(peer.sampling) / median(ours.sampling):.2f} times")
+    if args.seconds and args.size == 16:
+        rows = [quality(runner, 1188) for runner in trained(args.seconds, measured, args.seed)]
         floors = metrics.floors(data.digits("train")[0], data.digits("test")[0], judge())
         rows += [{"network": name} | found.row() for name, found in floors.items()]
         print(plot.table(rows))

@@ -64,6 +64,9 @@ def _add_train(parser):
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, metavar="N", help="how many steps (default: the recipe's for the profile)")
     length.add_argument("--seconds", type=float, metavar="S", help="for how long, instead of a number of steps")
+    parser.add_argument(
+        "--folder", metavar="DIR", help="ddpm-folder's pictures, DIR/CLASS/*.jpg (default: data/folder)"
+    )
     parser.add_argument("--profile", metavar="P", help="ci, cpu or gpu (default: MINIDIFF_PROFILE, else what is there)")
     parser.add_argument("--seed", type=int, metavar="K", default=0, help="of weights, batches and noise (default: 0)")
     parser.add_argument("--out", metavar="FILE", help="a .safetensors (default: in trained/ in the data folder)")
@@ -74,13 +77,19 @@ def _add_sample(parser):
     parser.add_argument("name", metavar="NAME|FILE", help="a shipped checkpoint's name, or a .safetensors")
     parser.add_argument("--n", type=int, metavar="N", default=1000, help="how many pictures (default: 1000)")
     parser.add_argument("--label", type=int, metavar="K", help="one class only (default: 0, 1, … in turn)")
-    parser.add_argument("--sampler", choices=("ddpm", "ddim", "dpm"), help="of a denoiser (default: ddim)")
+    parser.add_argument("--prompt", metavar="TEXT", help="what to draw, for a text-to-image model (default: captions)")
+    parser.add_argument("--negative", metavar="TEXT", help="what to move away from, where there are prompts")
+    parser.add_argument(
+        "--sampler", choices=("ddpm", "ddim", "dpm"), help="of a denoiser (default: ddim; of prompts, dpm)"
+    )
     parser.add_argument("--steps", type=int, metavar="N", help="of a denoiser's sampler (default: 20)")
     parser.add_argument("--eta", type=float, metavar="E", help="fresh noise at each step: 0 none (ddim), 1 as ddpm")
-    parser.add_argument("--scale", type=float, metavar="S", help="of guidance by the label (default: 1, none)")
+    parser.add_argument("--scale", type=float, metavar="S", help="of guidance (default: 1, none; with prompts 3)")
     parser.add_argument("--temperature", type=float, metavar="T", help="below 1 likelier, above 1 more varied pictures")
     parser.add_argument("--seed", type=int, metavar="K", default=0, help="of the random numbers (default: 0)")
-    parser.add_argument("--out", metavar="FILE", required=True, help=".npz with images and labels, or .png with a grid")
+    parser.add_argument(
+        "--out", metavar="FILE", required=True, help=".npz with images and labels or prompts, or .png, a grid"
+    )
 
 
 def _add_scorecard(parser):

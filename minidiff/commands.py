@@ -1,7 +1,6 @@
 """What `python -m minidiff train | sample | scorecard` do: parsed options in, exit status out, errors as exceptions."""
 
 import difflib
-import inspect
 import os
 import shlex
 from pathlib import Path
@@ -11,9 +10,20 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from minidiff import cards, checkpoints, data, device, drawing, expect, profile, seed_everything
+from minidiff import (
+    cards,
+    checkpoints,
+    data,
+    device,
+    drawing,
+    expect,
+    folders,
+    launch,
+    profile,
+    sampling,
+    seed_everything,
+)
 from minidiff.cli import Refused
-from minidiff.denoiser import Denoiser
 from minidiff.recipes import RECIPES, Recipe
 from minidiff.tables import table
 from minidiff.train import Ema, run
@@ -22,41 +32,43 @@ MOST = {".npz": 1_000_000, ".png": 10_000}  # pictures in one file
 
 
 def train(args) -> int:
-    """Train a recipe's model; write its averaged weights and their card; print its held-out loss and the file."""
-    recipe, steps = _recipe(args.name), _steps(args)
+    """Train a recipe's model; write its averaged weights and their card; print its held-out loss and the file.
+
+    Of the processes that a launcher started, all train and the first one writes.
+    """
+    recipe, steps = _asked(args), _steps(args)
     out = _place(args.out or data.data_dir() / "trained" / f"{args.name}.safetensors", ".safetensors")
     state = out.with_suffix(".state") if args.resume else None
-    where, seed = _device(), args.seed
-    seed_everything(seed)
+    together = launch.together(args.name, recipe)
+    where = together["accelerator"].device if together else _device()
+    seed_everything(args.seed)
     tensors, held_out = (_data(recipe, split) for split in ("train", "test"))
-    model, batches = recipe.build().to(where), data.batches(*tensors, size=recipe.batch, seed=seed)
-    ema = Ema(model)
-    training = recipe.fit(model, batches, steps, recipe.lr, seconds=args.seconds, seed=seed, ema=ema, resume=state)
+    model = recipe.fresh(*tensors).to(where)
+    batches = data.batches(*(x.to(where) for x in tensors), size=recipe.batch, seed=args.seed)  # no copies on the way
+    how = {"seconds": args.seconds, "seed": args.seed, "ema": Ema(model), "resume": state} | together
+    training = recipe.fit(model, batches, steps, recipe.lr, **how)
     _consume(training, args.name, state)
-    loss = _mean_loss(ema.model, held_out, recipe.batch, where)
-    _save(out, ema.model, args, steps, training.step, tensors, loss)
-    if state:
-        state.unlink(missing_ok=True)  # the run is over
-    print(f"{args.name}: {training.step} steps, loss {loss:.4g} on held-out data\n{out}")
+    if launch.first():
+        _finish(training, args, steps, out, tensors, _mean_loss(how["ema"].model, held_out, recipe.batch, where))
     return 0
 
 
 def sample(args) -> int:
-    """Draw pictures with a trained model into an .npz (images, and labels where it has some) or a .png (a grid)."""
+    """Draw pictures with a trained model into an .npz (images, and their labels or prompts) or a .png (a grid)."""
     out = _place(args.out, *MOST)
     n = expect.integer("--n", args.n, 1, MOST[out.suffix])
     seed = expect.integer("--seed", args.seed, 0, 2**32 - 1)
     model = checkpoints.load(args.name).to(_device())
-    chosen = {"sampler": args.sampler, "steps": args.steps, "eta": args.eta, "scale": args.scale}
-    options = _options(args.name, model, temperature=args.temperature, **chosen)
-    labels = _labels(args.name, model, n, args.label)
-    images = _draw(args.name, model, n, labels, seed, options)
+    names = ("sampler", "steps", "eta", "scale", "negative", "temperature")
+    given = sampling.options(args.name, model, **{name: getattr(args, name) for name in names})
+    told = sampling.conditions(args.name, model, n, args.label, args.prompt)
+    images = sampling.draw(args.name, model, n, told, seed, given)
     with cards.atomic(out) as file:
         if out.suffix == ".png":
             Image.fromarray(drawing.page(images)).save(file, "png")
         else:
-            np.savez(file, images=images.numpy(), **({} if labels is None else {"labels": labels.numpy()}))
-    print(f"{args.name}: images {tuple(images.shape)}{'' if labels is None else ' with labels'}\n{out}")
+            np.savez(file, images=images.numpy(), **{what: np.asarray(values) for what, values in told.items()})
+    print(f"{args.name}: images {tuple(images.shape)}{''.join(f' with {what}' for what in told)}\n{out}")
     return 0
 
 
@@ -72,6 +84,16 @@ def scorecard(args) -> int:
     rows = [{"lesson": c.lesson, "claim": c.text, "paper": c.paper, "ours": c.ours, "": _verdict(c)} for c in claims]
     print(table(rows))
     return 0
+
+
+def _asked(args) -> Recipe:
+    """The recipe that was named, of the folder that was."""
+    recipe = _recipe(args.name)
+    if args.folder is not None:
+        if recipe.data is not folders.photographs:
+            raise Refused(f"--folder: {args.name} is not trained on a folder; there is ddpm-folder")
+        os.environ["MINIDIFF_FOLDER"] = args.folder
+    return recipe
 
 
 def _recipe(name: str) -> Recipe:
@@ -96,6 +118,8 @@ def _place(out, *suffixes: str) -> Path:
     if path.suffix not in suffixes:
         raise Refused(f"--out: got {str(out)!r}, expected a name that ends in {' or '.join(suffixes)}")
     probe = path.with_name(path.name + ".probe")
+    if not launch.first():
+        return path
     try:
         if path.exists() and not path.is_file():
             raise Refused(f"--out: {path} is there and is no file")
@@ -138,58 +162,33 @@ def _mean_loss(model: nn.Module, tensors: tuple[Tensor, ...], size: int, where: 
     return total / len(tensors[0])
 
 
+def _finish(training, args, steps, out: Path, tensors: tuple[Tensor, ...], loss: float) -> None:
+    """Write the checkpoint, remove the state and tell of it."""
+    _save(out, training.ema.model, args, steps, training.step, tensors, loss)
+    if args.resume:
+        out.with_suffix(".state").unlink(missing_ok=True)  # the run is over
+    count = training.processes.count
+    processes = f" by {count} processes" if count > 1 else ""
+    print(f"{args.name}: {training.step} steps{processes}, loss {loss:.4g} on held-out data\n{out}")
+
+
 def _save(out: Path, model: nn.Module, args, steps, done: int, tensors: tuple[Tensor, ...], loss: float) -> None:
     """Write the checkpoint, with a command on its card that repeats the run wherever it is given."""
     length = ["--seconds", args.seconds] if steps is None else ["--steps", steps]
-    command = ["python", "-m", "minidiff", "train", args.name, *length, "--profile", profile(), "--seed", args.seed]
+    folder = [] if args.folder is None else ["--folder", args.folder]
+    command = ["python", "-m", "minidiff", "train", args.name, *folder, *length, "--profile", profile()]
+    command += ["--seed", args.seed]
     checkpoints.save(
         out,
         model,
         recipe=args.name,
-        args={},
+        args=RECIPES[args.name].args(),
         command=shlex.join(map(str, command)),
         seed=args.seed,
         steps=done,
         data=f"train split: {', '.join(f'{str(x.dtype)[6:]} {tuple(x.shape)}' for x in tensors)}",
         metrics={"test_loss": loss},
     )
-
-
-def _options(name: str, model: nn.Module, **options) -> dict:
-    """The options that were given, all of which the model's way of drawing must have."""
-    if not hasattr(model, "sample") and not isinstance(model, Denoiser):
-        why = "is no distribution over pictures to draw from (an autoencoder only encodes and decodes; see lesson 01)"
-        raise Refused(f"{name}: there is nothing to sample, {type(model).__name__} {why}")
-    given = {option: value for option, value in options.items() if value is not None}
-    known = inspect.signature(drawing.draw if isinstance(model, Denoiser) else model.sample).parameters
-    for option in given.keys() - known.keys():
-        raise Refused(f"--{option}: {name} draws pictures without it")
-    return given
-
-
-def _labels(name: str, model: nn.Module, n: int, label: int | None) -> Tensor | None:
-    """n times `label`, or 0, 1, … in turn, int64 (n,); None for a model without labels."""
-    if label is None:
-        return drawing.in_turn(model, n)
-    if not (classes := drawing.classes_of(model)):
-        raise Refused(f"--label: {name} draws pictures without labels")
-    return torch.full((n,), expect.integer("--label", label, 0, classes - 1))
-
-
-@torch.no_grad()
-def _draw(name: str, model: nn.Module, n: int, labels: Tensor | None, seed: int, options: dict) -> Tensor:
-    """n pictures, float32 (n, C, H, W) in [-1, 1] on the CPU."""
-    where = next(model.parameters()).device
-    generator, parts = torch.Generator(where).manual_seed(seed), []
-    shape = _data(RECIPES[checkpoints.card(name)["recipe"]], "test")[0].shape[1:]
-    if len(shape) != 3:
-        raise Refused(f"{name}: draws points of shape {tuple(shape)}, and this command writes pictures; see its lesson")
-    if isinstance(model, Denoiser):  # its network would draw at any size
-        return drawing.draw(model, n if labels is None else labels, shape=shape, generator=generator, **options)
-    for rows in drawing.in_chunks(n, where):
-        chosen = None if labels is None else labels[rows].to(where)
-        parts.append(model.sample(len(rows), labels=chosen, generator=generator, **options).cpu())
-    return expect.tensor("images", torch.cat(parts).float(), "N C H W", finite=True).clamp(-1, 1)
 
 
 def _verdict(claim) -> str:

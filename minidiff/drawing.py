@@ -27,7 +27,7 @@ def draw(
     scale: of classifier-free guidance, 1 for none. The noise of all starts is drawn first, so it is the same for every
     sampler and number of steps.
     """
-    options, t = _method(sampler, eta), times(steps)
+    options, t = method(sampler, eta), times(steps)
     count, labels = _asked(denoiser, labels)
     like = next(denoiser.parameters())
     x = float(denoiser.schedule(1.0)[1]) * randn((count, *shape), like, generator)
@@ -79,7 +79,7 @@ def _asked(denoiser: Denoiser, labels) -> tuple[int, Tensor | None]:
     return count, in_turn(denoiser, count)
 
 
-def _method(sampler: str, eta: float | None) -> dict:
+def method(sampler: str, eta: float | None) -> dict:
     """The options of `sampler.sample` that a sampler's name and an eta, None if not given, stand for."""
     if expect.choice("sampler", sampler, SAMPLERS) == "ddpm":
         if eta not in (None, 1):

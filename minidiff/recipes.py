@@ -6,15 +6,19 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from minidiff import data, gan, train
+from minidiff import data, folders, gan, train, worded
 from minidiff.autoencoder import Autoencoder
 from minidiff.autoregressive import PixelModel
 from minidiff.classifier import Classifier, NoisyClassifier
+from minidiff.compression import KLAutoencoder
 from minidiff.denoiser import Denoiser, VariationalDenoiser
 from minidiff.flow import Flow
 from minidiff.schedule import cosine, linear
 from minidiff.unet import UNet
 from minidiff.vae import VAE, Levels
+from minidiff.worded import captioned, codes, latent_diffusion, tokenizer
+
+__all__ = ["RECIPES", "Recipe", "captioned", "codes", "latent_diffusion", "tokenizer"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,10 @@ class Recipe:
     """How a named model is built and trained.
 
     build: keyword arguments (JSON values only) -> model. data: split ("train" or "test") -> the tensors that
-    `model.loss` takes. steps: profile -> number of steps. fit: what trains it, called as `train.fit` is.
+    `model.loss` takes. steps: profile -> number of steps. fit: what trains it, called as `train.fit` is. start: what is
+    done to a new model before, given it and the tensors to train on: weights of earlier lessons go into it.
+    args: () -> the arguments for `build` that the data decides. shape: of a picture, where only the maker of a model
+    may have its data.
     """
 
     build: Callable[..., nn.Module]
@@ -31,6 +38,16 @@ class Recipe:
     lr: float = 4e-3
     batch: int = 64
     fit: Callable = train.fit
+    start: Callable[..., None] | None = None
+    args: Callable[[], dict] = dict
+    shape: tuple[int, ...] | None = None
+
+    def fresh(self, *tensors: Tensor) -> nn.Module:
+        """A model ready to be trained on those tensors."""
+        model = self.build(**self.args())
+        if self.start is not None:
+            self.start(model, *tensors)
+        return model
 
 
 def pictures(split: str) -> tuple[Tensor]:
@@ -79,6 +96,17 @@ def noisy_classifier(**sizes) -> NoisyClassifier:
     return NoisyClassifier(cosine(), **sizes)
 
 
+def ddpm_folder(build: Callable[..., nn.Module], steps: int, **sizes) -> Recipe:
+    """A denoiser of the learner's own photographs, in colour and 32x32; how many labels it has, the folder says."""
+    lengths = {"ci": 20, "cpu": steps, "gpu": 100_000}
+    shape = (3, folders.SIZE, folders.SIZE)
+    return Recipe(build, folders.photographs, lengths, args=folders.labels, shape=shape, **sizes)
+
+
+def clip(build: Callable[..., nn.Module], rows: Callable, steps: int = 4500, start: Callable | None = None) -> Recipe:
+    return Recipe(build, rows, {"ci": 20, "cpu": steps, "gpu": 3 * steps}, lr=1e-3, start=start)
+
+
 RECIPES: dict[str, Recipe] = {
     "classifier-digits": Recipe(Classifier, data.digits, {"ci": 20, "cpu": 1000, "gpu": 1000}, lr=3e-3),
     "classifier-digits-noisy": Recipe(noisy_classifier, data.digits, {"ci": 20, "cpu": 600, "gpu": 600}, lr=3e-3),
@@ -116,4 +144,22 @@ RECIPES: dict[str, Recipe] = {
     "ddpm-levels-bound": Recipe(
         partial(ddpm_levels, VariationalDenoiser), levels, {"ci": 20, "cpu": 1000, "gpu": 1000}, lr=2e-3
     ),
+    "ddpm-folder": ddpm_folder(folders.small, 3000, lr=2e-3),
+    "ddpm-folder-paper": ddpm_folder(folders.paper, 3000, lr=2e-4, batch=128),
+    "ae-shapes": Recipe(
+        KLAutoencoder, lambda split: captioned(split)[:1], {"ci": 20, "cpu": 3000, "gpu": 10_000}, lr=3e-3, batch=32
+    ),
+    "ldm-shapes": Recipe(
+        latent_diffusion,
+        codes,
+        {"ci": 20, "cpu": 12_000, "gpu": 20_000},
+        lr=3e-3,
+        batch=32,
+        start=worded.with_autoencoder,
+    ),
+    "clip-shapes": clip(worded.clip_shapes, worded.paired),
+    "clip-shapes-no-cross": clip(worded.clip_shapes, partial(worded.paired, without="cross")),
+    "clip-photos": clip(worded.clip_shapes, worded.crops, steps=300, start=worded.from_clip_shapes),
+    "clip-latents": clip(worded.clip_codes, worded.paired_codes, steps=2500),
+    "clip-latents-noisy": clip(worded.clip_noisy_codes, worded.paired_codes, 2500, worded.from_clip_codes),
 }

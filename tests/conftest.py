@@ -60,3 +60,20 @@ def same_start():
     yield
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         pyplot.close("all")
+
+
+@pytest.fixture
+def photographs(tmp_path, monkeypatch):
+    """A learner's folder of 24 pictures of two classes, where `ddpm-folder` looks for it."""
+    import numpy as np
+    from PIL import Image
+
+    draw = np.random.default_rng(0)
+    for name in ("ant", "bee"):
+        (tmp_path / "data" / "folder" / name).mkdir(parents=True)
+        for i in range(12):
+            pixels = draw.integers(0, 256, (40, 48, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "data" / "folder" / name / f"{i:02}.png")
+    monkeypatch.setenv("MINIDIFF_DATA", str(tmp_path / "data"))
+    monkeypatch.delenv("MINIDIFF_FOLDER", raising=False)
+    return tmp_path / "data" / "folder"

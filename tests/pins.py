@@ -21,9 +21,10 @@ def installed() -> list[str]:
 
 
 def lowest() -> list[str]:
-    """name==version for each `name>=version` of the project and its extra `test`."""
+    """name==version for each `name>=version` of the project and its extras `test` and `site`."""
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
-    return [need.replace(">=", "==") for need in project["dependencies"] + project["optional-dependencies"]["test"]]
+    extras = project["optional-dependencies"]
+    return [need.replace(">=", "==") for need in project["dependencies"] + extras["test"] + extras["site"]]
 
 
 if __name__ == "__main__":

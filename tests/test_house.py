@@ -31,7 +31,9 @@ STANDS_ON = {
     "gan": GROUND | {"nn", "convnet", "loop"},  # it trains two networks in turn, in a loop of its own
     **dict.fromkeys(["denoiser", "sampler"], GROUND | {"schedule"}),
     "guidance": GROUND,
+    "compression": GROUND | {"nn", "vae"},
     **dict.fromkeys(["latent", "clip"], GROUND | FAMILIES | {"nn", "schedule", "denoiser", "sampler", "guidance"}),
+    "pretrained": GROUND | {"nn", "text", "clip"},
     **dict.fromkeys(["ema", "processes", "progress", "resume"], GROUND),
     "loop": GROUND | {"ema", "processes", "resume"},
     "train": GROUND | {"ema", "loop", "progress"},
@@ -39,8 +41,8 @@ STANDS_ON = {
     "plot": GROUND | {"tables"},
     "__init__": {"profile"},
 }
-SEE_EVERYTHING = {"recipes", "drawing", "checkpoints", "cards", "widgets", "exercises", "scorecard"} | {
-    *("cli", "commands", "doctor", "__main__"),
+SEE_EVERYTHING = {"recipes", "worded", "drawing", "checkpoints", "cards", "widgets", "exercises", "scorecard"} | {
+    *("cli", "commands", "doctor", "folders", "launch", "sampling", "__main__"),
 }
 
 LESSONS = {  # notebook -> the module it teaches
@@ -66,8 +68,13 @@ TESTED_WITH = {  # a part of a module that has no test file of its own -> the fi
     "processes": "train",
     "progress": "train",
     "resume": "train",
+    "pretrained": "clip",
+    "worded": "recipes",
     "cards": "checkpoints",
     "commands": "cli",
+    "compression": "latent",
+    "sampling": "cli",
+    "folders": "recipes",
     "doctor": "cli",
     "__main__": "cli",
 }
@@ -122,7 +129,7 @@ def test_every_module_has_its_tests_and_every_test_its_module():
     rooms = {room(path) for path in MODULES} - {"__init__"}
     tests = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
     assert {TESTED_WITH.get(name, name) for name in rooms} <= tests
-    assert tests - {path.stem for path in MODULES} - rooms <= {"house", "notebooks"}
+    assert tests - {path.stem for path in MODULES} - rooms <= {"house", "notebooks", "site"}
     assert set(TESTED_WITH) <= rooms
 
 
@@ -255,6 +262,28 @@ def test_a_test_cannot_leave_this_machine():
     with pytest.raises(RuntimeError, match="example.org.*expected this machine"):
         socket.getaddrinfo("example.org", 80)
     assert socket.getaddrinfo("localhost", 80)
+
+
+IMPORT = """
+import sys, time
+import torch
+begin = time.perf_counter()
+import minidiff
+cost = time.perf_counter() - begin
+from minidiff import data, train, unet
+print(cost, [name for name in ("torchvision", "skimage", "matplotlib", "sklearn", "accelerate") if name in sys.modules])
+from minidiff import commands
+print([name for name in ("torchvision", "skimage", "accelerate") if name in sys.modules])
+"""
+
+
+def test_importing_costs_little_more_than_torch_and_nothing_that_may_not_be_needed():
+    done = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True, check=True)
+    first, second = done.stdout.splitlines()
+    cost, _, loaded = first.partition(" ")
+    assert (loaded, second) == ("[]", "[]")
+    print(f"import minidiff: {float(cost):.3f} s more than import torch")
+    assert float(cost) < 0.3  # a hundred times what it is
 
 
 def test_no_two_test_files_have_one_name():

@@ -121,6 +121,37 @@ def test_a_tick_comes_after_the_optimisers_step():
     assert model.weight < 2 and ticks.step == ticks.position == 1 and ticks.total == 3
 
 
+MEMORY = """
+import sys
+sys.path.insert(0, {tests!r})
+from train_child import line
+from minidiff.data import batches
+from minidiff.train import Ema, fit
+import torch
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+model = line()
+x = torch.randn(400, 3)
+training = fit(model, batches(x, x[:, :1], size=8), 11_000, ema=Ema(model))
+for _ in zip(range(1000), training):
+    pass
+before = resident()
+for _ in training:
+    pass
+print(resident() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read as Linux shows it")
+def test_ten_thousand_steps_more_hold_no_more_memory():
+    code = MEMORY.format(tests=str(CHILD.parent))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 2**20  # a graph or a tick kept by each step, 1 kB at least, would be 10 MB
+
+
 def test_what_is_frozen_stays():
     model = line()
     model.net[0].requires_grad_(False)
@@ -672,6 +703,18 @@ def test_two_processes_train_as_one_on_the_whole_batch(pair):
     half = line(dropout=0.0, norm=False)  # what the first process alone would have learned is another thing
     list(fit(half, [(x[::2], y[::2]) for x, y in batches(12)], 12, lr=0.01))
     assert (weights(half) - weights(model)).abs().max() > 1e-3
+
+
+def test_two_processes_average_their_gradients_to_those_of_the_whole_batch(pair):
+    def gradients(data):
+        model = line(dropout=0.0, norm=False)
+        next(fit(model, data, 1))
+        return torch.cat([weight.grad.flatten() for weight in model.parameters()])
+
+    whole, half = gradients(batches(1)), gradients([(x[::2], y[::2]) for x, y in batches(1)])
+    for each in pair:
+        torch.testing.assert_close(torch.tensor(each["gradients"]), whole, rtol=0, atol=1e-6)
+    assert (half - whole).abs().max() > 1e-2
 
 
 def test_of_two_processes_each_takes_every_other_row(pair):

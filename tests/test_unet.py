@@ -199,3 +199,17 @@ def test_bad_pictures_and_conditions_are_refused():
     for call in (lambda: net(x, t.long()), lambda: labelled(x, t, y.float()), lambda: texted(x, t, y[:, None].float())):
         with pytest.raises(TypeError):
             call()
+
+
+def test_a_net_with_text_is_told_by_words_on_average_and_each_pixel_where_it_is():
+    net, seen = awake(UNet(channels=2, widths=(4, 8), attention=(1,), text=Words())), {}
+    for name in ("pool", "first"):
+        getattr(net, name).register_forward_pre_hook(lambda layer, args, name=name: seen.update({name: args[0]}))
+    (x, t), ids = pictures(2, 2, 4, 6), torch.tensor([[1, 5, 2, 0], [1, 2, 0, 0]])
+    net(x, t, ids)
+    words = net.text(ids)
+    torch.testing.assert_close(seen["pool"], torch.stack([words[0, :3].mean(0), words[1, :2].mean(0)]))
+    down, right = seen["first"][1, 2:]
+    assert torch.equal(seen["first"][:, :2], x)
+    torch.testing.assert_close(down[:, 3], torch.tensor([-1, -1 / 3, 1 / 3, 1], dtype=x.dtype), atol=1e-6, rtol=0)
+    torch.testing.assert_close(right[2], torch.tensor([-1, -0.6, -0.2, 0.2, 0.6, 1], dtype=x.dtype), atol=1e-6, rtol=0)

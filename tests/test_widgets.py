@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from minidiff.widgets import Choice, Explorer, Frames, Pad, Player, Slider, Stops, png
+from minidiff.widgets import Choice, Explorer, Frames, Pad, Paint, Player, Slider, Stops, Text, png
 
 
 def pixels(data: bytes) -> np.ndarray:
@@ -123,6 +123,30 @@ def test_pad_frames_its_points_and_starts_in_the_middle():
     assert Pad("code").value == (0.0, 0.0) and Pad("code").high == (3.0, 3.0)
 
 
+def test_a_text_is_handed_over_whole():
+    line = Text("prompt", "a red circle", hint="type")
+    assert line.value == line.default == "a red circle" and not line.source.continuous_update
+    line.value = ""
+    assert line.text(line.value) == "prompt: nothing" and line.text("x") == "prompt: x"
+    line.reset()
+    assert line.value == "a red circle"
+
+
+def test_a_mask_is_bytes_on_the_page_and_a_tensor_here():
+    start = torch.zeros(4, 6, dtype=torch.bool)
+    start[1, 2] = start[3, 5] = True
+    pad = Paint("mask", torch.tensor([1.0, 0.0, -1.0])[:, None, None].expand(3, 4, 6), start)
+    assert pad.source.pixels[:3] == bytes([255, 128, 0]) and len(pad.source.pixels) == 72
+    assert len(pad.value) == 24 and torch.equal(pad.mask(pad.value), start)
+    assert pad.text(start) == "mask: 8% of the picture"
+    pad.source.value = memoryview(bytes(24))  # as it comes from the page
+    assert not pad.mask(pad.value).any()
+    pad.value = ~start
+    assert torch.equal(pad.mask(pad.value), ~start)
+    pad.reset()
+    assert torch.equal(pad.mask(pad.value), start)
+
+
 @pytest.mark.parametrize(
     "call, error, words",
     [
@@ -144,6 +168,13 @@ def test_pad_frames_its_points_and_starts_in_the_middle():
         (lambda: Pad("z", corners=(0, 1)), TypeError, "corners: got 0"),
         (lambda: Pad("z", value=(9, 0)), ValueError, "z x: got 9"),
         (lambda: Pad("z", value=3), TypeError, "z: got 3"),
+        (lambda: Text("prompt", 3), TypeError, "value: got int"),
+        (lambda: setattr(Text("prompt"), "value", None), TypeError, "prompt: got NoneType"),
+        (lambda: Paint("mask", torch.zeros(1, 4, 4)), ValueError, "picture: "),
+        (lambda: Paint("mask", torch.zeros(3, 4, 4), torch.zeros(5, 4) > 0), ValueError, "mask: got shape .5, 4."),
+        (lambda: Paint("mask", torch.zeros(3, 4, 4), torch.zeros(4, 4)), TypeError, "mask: got Tensor"),
+        (lambda: setattr(Paint("mask", torch.zeros(3, 2, 2)), "value", b"aaaa"), ValueError, "mask: got 4 bytes"),
+        (lambda: setattr(Paint("mask", torch.zeros(3, 2, 2)), "value", b"a"), ValueError, "expected 4 of 0 or 1"),
         (lambda: Player("k", 0), ValueError, "count: got 0"),
         (lambda: Player("k", 3, value=3), ValueError, "value: got 3"),
         (lambda: Player("k", 3, speed=3), ValueError, "speed: got 3"),

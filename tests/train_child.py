@@ -99,6 +99,7 @@ def two_processes(folder):
 
     accelerator = Accelerator(cpu=True)
     result = {"world": accelerator.num_processes, "rank": accelerator.process_index}
+    result |= {"gradients": _gradients(accelerator)}
     result |= {"rows": _share(accelerator), "weights": _together(accelerator), "resumed": _resumed(accelerator, folder)}
     result |= {"losses": _drawn(accelerator), "steps": _by_the_clock(accelerator)}
     result |= {"uneven": _uneven(accelerator), "broken": _broken(accelerator, folder)}
@@ -121,6 +122,13 @@ def _together(accelerator):
     for _ in fit(model, batches(12), 12, lr=0.01, accelerator=accelerator):
         pass
     return weights(model).tolist()
+
+
+def _gradients(accelerator):
+    """Of the first step, averaged over the processes."""
+    model = line(dropout=0.0, norm=False)
+    next(fit(model, batches(1), 1, accelerator=accelerator))
+    return torch.cat([weight.grad.flatten() for weight in model.parameters()]).tolist()
 
 
 def _resumed(accelerator, folder):

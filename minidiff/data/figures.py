@@ -13,7 +13,7 @@ RGB = {  # in [0, 1]
     "black": (0.08, 0.08, 0.08),
     "white": (0.92, 0.92, 0.92),
 }
-RADIUS = {"small": (3.3, 3.7), "large": (5.4, 6.0)}  # of the circle, pixels; the others have about its area
+RADIUS = {"small": (4.0, 4.2), "large": (5.6, 5.9)}  # of the circle, pixels; the others have about its area
 
 
 def coverage(shape: str, x, y, radius) -> np.ndarray:

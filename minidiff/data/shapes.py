@@ -44,7 +44,7 @@ def draw(scene: Scene, rng: np.random.Generator) -> np.ndarray:
         centre = SIZE / 2 + STEP * side + rng.uniform(-0.4, 0.4, 2) + (side == 0) * rng.uniform(-1.5, 1.5, 2)
         cover = coverage(thing.shape, x - centre[0], y - centre[1], rng.uniform(*low_high))
         picture += cover * (_texture(RGB[thing.colour], x, y, rng) - picture)
-    grain = 0.02 * rng.standard_normal(picture.shape)
+    grain = 0.015 * rng.standard_normal(picture.shape)
     return (2 * np.clip(picture + grain, 0, 1) - 1).astype(np.float32)
 
 
@@ -52,8 +52,8 @@ def _texture(rgb, x, y, rng: np.random.Generator) -> np.ndarray:
     """A colour that is not quite even: lighter to one side, and striped."""
     to, along, phase = rng.uniform(0, 2 * np.pi, 3)
     slope = rng.uniform(0, 0.08) * (np.cos(to) * (x / 16 - 1) + np.sin(to) * (y / 16 - 1))
-    waves = np.sin((np.cos(along) * x + np.sin(along) * y) * rng.uniform(0.5, 1.5) + phase)
-    return np.array(rgb)[:, None, None] + slope + rng.uniform(0, 0.06) * waves
+    waves = np.sin((np.cos(along) * x + np.sin(along) * y) * rng.uniform(0.3, 1.0) + phase)
+    return np.array(rgb)[:, None, None] + slope + rng.uniform(0, 0.05) * waves
 
 
 def _checked(split, n, seed, objects) -> tuple:

@@ -35,10 +35,11 @@ def judge() -> Callable[[Tensor], Tensor]:
 def trained(name: str, seed: int) -> nn.Module:
     """The averaged model of a recipe, trained now with this seed for the profile's steps, in eval mode on the CPU."""
     recipe = RECIPES[name]
+    tensors = recipe.data("train")
     seed_everything(seed)
-    model = recipe.build().to(device())
+    model = recipe.fresh(*tensors).to(device())
     ema = Ema(model)
-    batches = data.batches(*recipe.data("train"), size=recipe.batch, seed=seed)
+    batches = data.batches(*tensors, size=recipe.batch, seed=seed)
     run(recipe.fit(model, batches, recipe.steps[profile()], recipe.lr, seed=seed, ema=ema), desc=f"{name} seed {seed}")
     return ema.model.cpu()
 

@@ -1,0 +1,197 @@
+"""Lesson 10: CLIP, two towers that put a picture and its caption at one place, and what that place is good for.
+
+Radford et al. 2021, "Learning transferable visual models from natural language supervision" (2103.00020).
+`pretrained.from_folder` fills these modules with published weights.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minidiff import expect
+from minidiff.nn import Block, time_mlp
+from minidiff.schedule import Schedule
+from minidiff.text import TextEncoder
+
+TEMPLATES = ("a {}", "a photo of a {}", "this is a photo of a {}", "there is a {}")
+CHUNK = 256  # pictures looked at at once
+
+
+class VisionTransformer(nn.Module):
+    """A picture as a sentence of patches: (B, channels, size, size) -> (B, width), one vector a picture.
+
+    Each patch x patch square becomes a token by one linear layer; a learned token in front, the class token, reads all
+    of them, layer by layer, and its last state is the answer. time=True: a net that is also told t () or (B,).
+    Source: Dosovitskiy et al. 2021 (2010.11929), fig. 1, with CLIP's norms before and after the blocks: the same as
+    the vision model of transformers' CLIPModel on the same weights.
+    """
+
+    def __init__(self, size: int, patch: int, width=64, layers=4, heads=2, channels: int = 3, time: bool = False):
+        super().__init__()
+        self.size, self.channels = expect.integer("size", size, 1), expect.integer("channels", channels, 1)
+        if self.size % expect.integer("patch", patch, 1):
+            raise ValueError(f"patch: got {patch}, expected a divisor of size = {size}")
+        self.width, self.time = expect.integer("width", width, 1), expect.choice("time", time, (False, True))
+        self.patches = nn.Conv2d(channels, width, patch, stride=patch, bias=False)
+        self.first = nn.Parameter(torch.randn(width) / math.sqrt(width))
+        self.place = nn.Parameter(torch.randn((size // patch) ** 2 + 1, width) / math.sqrt(width))
+        self.embed_time = time_mlp(64, width) if time else None
+        if time:
+            for weight in self.embed_time[-1].parameters():  # at first no time counts, so it can start from a CLIP
+                nn.init.zeros_(weight)
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(expect.integer("layers", layers, 1))))
+
+    def forward(self, x: Tensor, t=None) -> Tensor:
+        """x (B, channels, size, size) -> (B, width). t goes with time=True and is refused without."""
+        expect.tensor("x", x, f"B {self.channels} {self.size} {self.size}")
+        if (t is None) == self.time:
+            raise ValueError(f"t: got {t}, expected {'a time' if self.time else 'None (built without time=True)'}")
+        tokens = self.patches(x).flatten(2).mT  # (B, patches, width)
+        h = torch.cat([self.first.expand(len(x), 1, -1), tokens], dim=1) + self.place  # (B, 1 + patches, width)
+        if self.time:
+            h = h + self.embed_time(torch.as_tensor(t).to(x))[:, None]
+        return self.norm2(self.blocks(self.norm1(h))[:, 0])
+
+
+class CLIP(nn.Module):
+    """Pictures and texts as unit vectors of one space (B, width), near to each other where they belong together.
+
+    vision: pictures -> (B, vision.width). text: a `TextEncoder`. tokenizer: texts -> the ids that the text tower was
+    trained on; what `encode_texts` and zero-shot classification use.
+    """
+
+    def __init__(self, vision: nn.Module, text: TextEncoder, width: int = 64, tokenizer=None):
+        super().__init__()
+        self.vision, self.text, self.tokenizer = vision, text, tokenizer
+        self.image_projection = nn.Linear(vision.width, expect.integer("width", width, 1), bias=False)
+        self.text_projection = nn.Linear(text.width, width, bias=False)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # CLIP's start
+
+    @property
+    def scale(self) -> Tensor:
+        """What cosines are multiplied by before a softmax, (): 1 / temperature, learned, at most 100."""
+        return self.logit_scale.exp().clamp(max=100)
+
+    def encode_image(self, x: Tensor) -> Tensor:
+        """Pictures in [-1, 1] -> unit vectors (B, width)."""
+        return F.normalize(self.image_projection(self.vision(x)), dim=1)
+
+    def encode_text(self, ids: Tensor) -> Tensor:
+        """Token ids (B, L) -> unit vectors (B, width)."""
+        return F.normalize(self.text_projection(self.text.pooled(ids)), dim=1)
+
+    def encode_texts(self, texts: str | list[str]) -> Tensor:
+        """Texts, by the model's own tokenizer -> unit vectors (B, width). ValueError for one that is too long."""
+        if self.tokenizer is None:
+            raise ValueError("texts: got a text, expected ids for a model without a tokenizer (use encode_text)")
+        return self.encode_text(self.tokenizer(texts).to(self.logit_scale.device))
+
+    def similarity(self, x: Tensor, ids: Tensor) -> Tensor:
+        """The cosine of each picture (B) with each text (N): (B, N) in [-1, 1]."""
+        return self.encode_image(x) @ self.encode_text(ids).T
+
+    def terms(self, x: Tensor, ids: Tensor) -> dict[str, Tensor]:
+        """The loss in nats ("loss"), and how often a picture finds its own caption in the batch ("accuracy")."""
+        return matching(self.encode_image(x), self.encode_text(ids), self.scale, ids)
+
+    def loss(self, x: Tensor, ids: Tensor) -> Tensor:
+        """CLIP's contrastive loss of pictures and their captions, ids (B, L): a scalar (2103.00020, fig. 3)."""
+        return self.terms(x, ids)["loss"]
+
+    def guide(self, ids: Tensor):
+        """(x, t) -> (B,): scale times the cosine of each picture with its own text, ids (B, L).
+
+        What `classifier_guidance` takes for log p(text | x), up to a constant, as GLIDE did (2112.10741, section 2.4).
+        A `CLIP` has no use for t: it has never seen noise, and what it says of it is worth little.
+        """
+        texts = self.encode_text(ids).detach()
+        return lambda x, t: self.scale.detach() * (self.encode_image(x) * texts).sum(1)
+
+
+class NoisyCLIP(CLIP):
+    """A CLIP whose vision tower (time=True) sees pictures through the noise of a schedule: it can guide a denoiser."""
+
+    def __init__(self, vision: nn.Module, text: TextEncoder, schedule: Schedule, width: int = 64, tokenizer=None):
+        super().__init__(vision, text, width, tokenizer)
+        self.schedule = schedule
+
+    def encode_image(self, x: Tensor, t=0.0) -> Tensor:
+        """Pictures x_t at time t, () or (B,) -> unit vectors (B, width)."""
+        return F.normalize(self.image_projection(self.vision(x, t)), dim=1)
+
+    def terms(self, x0: Tensor, ids: Tensor) -> dict[str, Tensor]:
+        """As CLIP's, of pictures noised here, at times spread evenly over the schedule's grid."""
+        even = (torch.randperm(len(x0)) + torch.rand(len(x0))) / len(x0)  # (B,) in [0, 1)
+        t = self.schedule.grid[(even * len(self.schedule.grid)).long()]
+        x = self.schedule.add_noise(x0, t, torch.randn_like(x0))
+        return matching(self.encode_image(x, t), self.encode_text(ids), self.scale, ids)
+
+    def guide(self, ids: Tensor):
+        texts = self.encode_text(ids).detach()
+        return lambda x, t: self.scale.detach() * (self.encode_image(x, t) * texts).sum(1)
+
+
+def matching(images: Tensor, texts: Tensor, scale: Tensor, ids: Tensor) -> dict[str, Tensor]:
+    """Loss and accuracy of unit vectors of pictures and of their captions, both (B, width), and the captions' ids."""
+    logits = scale * images @ texts.T  # (B, B), rows are pictures
+    same = (ids[:, None] == ids).all(2)  # (B, B)
+    found = same.gather(1, logits.argmax(1, keepdim=True))
+    return {"loss": contrastive(logits, same), "accuracy": found.float().mean(), "temperature": 1 / scale}
+
+
+def contrastive(logits: Tensor, same: Tensor | None = None) -> Tensor:
+    """Which caption is this picture's, which picture this caption's? The mean of both cross-entropies, nats, a scalar.
+
+    logits (B, B): row i, column j for picture i and caption j; the right ones are on the diagonal. same (B, B): True
+    where captions i and j are equal: off the diagonal such a pair is no wrong answer, and it is left out.
+    Source: CLIP (2103.00020), fig. 3.
+    """
+    right = torch.arange(len(logits), device=logits.device)
+    if same is not None:
+        logits = logits.masked_fill(same & (right[:, None] != right), -torch.inf)
+    return (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right)) / 2
+
+
+@torch.no_grad()
+def embed(model: CLIP, images: Tensor) -> Tensor:
+    """Any number of pictures -> their unit vectors (N, width), a chunk at a time, without gradients."""
+    return torch.cat([model.encode_image(x) for x in images.split(CHUNK)])
+
+
+@torch.no_grad()
+def classifier(model: CLIP, labels: list[str], templates=TEMPLATES) -> Tensor:
+    """A classifier made of words: labels -> unit vectors (K, width), each the mean over prompts made of its label.
+
+    templates: texts with a place {} for the label, or one such text; their mean is CLIP's prompt ensemble (3.1.4).
+    """
+    templates = [templates] if isinstance(templates, str) else list(templates)
+    if isinstance(labels, str) or not len(labels):
+        raise ValueError(f"labels: got {labels!r:.60}, expected a list of at least one")
+    if not templates or not all("{}" in template for template in templates):
+        raise ValueError(f"templates: got {templates!r:.60}, expected texts with a place {{}} for the label")
+    each = [model.encode_texts([template.format(label) for template in templates]).mean(0) for label in labels]
+    return F.normalize(torch.stack(each), dim=1)
+
+
+def zero_shot(model: CLIP, images: Tensor, labels: list[str], templates=TEMPLATES) -> Tensor:
+    """How likely is each label? Pictures (B, C, H, W) and K labels -> probabilities (B, K), of no training on labels.
+
+    The softmax of the picture's cosines with `classifier`, times the model's learned scale (CLIP, section 3.1.2).
+    """
+    return (model.scale.detach() * embed(model, images) @ classifier(model, labels, templates).T).softmax(1)
+
+
+def recall(similarity: Tensor, k: int = 1, right: Tensor | None = None) -> float:
+    """Retrieval: the share of queries, rows of `similarity` (N, M), that have a right answer among their k nearest.
+
+    right (N, M), bool: which answers are right, the diagonal if not given. Transpose both to search the other way.
+    """
+    n, m = expect.tensor("similarity", similarity, "N M").shape
+    k = expect.integer("k", k, 1, m)
+    right = torch.eye(n, m, dtype=torch.bool, device=similarity.device) if right is None else right
+    if right.shape != (n, m):
+        raise ValueError(f"right: got shape {tuple(right.shape)}, expected that of similarity, {(n, m)}")
+    return right.gather(1, similarity.topk(k, dim=1).indices).any(1).double().mean().item()

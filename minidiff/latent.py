@@ -1,0 +1,197 @@
+"""Lesson 09: diffusion on the codes of an autoencoder, told by words what to draw (Rombach et al., 2112.10752).
+
+Three parts: a text encoder, a generator of codes, a decoder from codes to pictures. A prompt is a line of text. ""
+asks for nothing: the unconditional model. A word unknown to the tokenizer is spelled in bytes, which are not learned.
+"""
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minidiff import expect, guidance
+from minidiff.denoiser import Denoiser
+from minidiff.nn import Attention
+from minidiff.noise import randn
+from minidiff.sampler import last, sample, times
+from minidiff.unet import Look
+
+CHUNK = 32  # pictures drawn at once
+SIZE = 0.4  # of scaled codes: neighbours are alike and see through noise together, so there must be more of it
+
+
+class LatentDiffusion(nn.Module):
+    """A trained autoencoder, which stays as it is, and a denoiser of its codes told what to draw: z = scale * mu(x).
+
+    denoiser: its net takes codes and token ids, and its `null` is the row of ids of "". tokenizer: texts -> ids (B, L).
+    scale, a buffer, brings the codes to the standard deviation SIZE (2301.10972). It is 1 until it is measured.
+    """
+
+    def __init__(self, autoencoder: nn.Module, denoiser: Denoiser, tokenizer):
+        super().__init__()
+        if not isinstance(denoiser, Denoiser):
+            raise TypeError(f"denoiser: got {type(denoiser).__name__}, expected a Denoiser")
+        self.autoencoder, self.denoiser, self.tokenizer = autoencoder.requires_grad_(False), denoiser, tokenizer
+        self.register_buffer("scale", torch.ones(()))
+
+    @property
+    def schedule(self):
+        """The denoiser's."""
+        return self.denoiser.schedule
+
+    def measure(self, mu: Tensor) -> Tensor:
+        """Set `scale` to SIZE / the standard deviation of all numbers of the codes mu (N, latent, h, w); return it.
+
+        The LDM paper measures it so on its first batch (appendix G), with SIZE = 1; its 0.18 is its own autoencoder's.
+        """
+        std = expect.tensor("mu", mu, f"N {self.autoencoder.latent} h w", finite=True).std()
+        if not std > 0:
+            raise ValueError("mu: got codes that are all alike, expected those of different pictures")
+        return self.scale.copy_(SIZE / std)
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) -> z = scale * mu(x), (B, latent, H / f, W / f)."""
+        return self.scale * self.autoencoder.encode(x)[0]
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """Codes (B, latent, h, w) -> pictures (B, channels, f h, f w), cut to [-1, 1]."""
+        return self.autoencoder.decode(z / self.scale).clamp(-1, 1)
+
+    def ids(self, prompts: str | list[str]) -> Tensor:
+        """Token ids (B, L), int64, on the model's device. ValueError for no prompt, or one too long for the model."""
+        prompts = [prompts] if isinstance(prompts, str) else prompts
+        if not isinstance(prompts, list | tuple) or not prompts or not all(isinstance(text, str) for text in prompts):
+            raise ValueError(f"prompts: got {prompts!r:.60}, expected a text or a list of them ('' asks for nothing)")
+        return self.tokenizer(list(prompts)).to(self.scale.device)
+
+    def loss(self, mu: Tensor, ids: Tensor) -> Tensor:
+        """DDPM's simple loss on the codes (2112.10752, eq. 3). mu: autoencoder.encode(x)[0], computed once for all."""
+        return self.denoiser.loss(self.scale * mu, ids)
+
+
+def guided(model: LatentDiffusion, prompts, scale: float = 3.0, negative=None) -> guidance.Denoise:
+    """denoise(z, t) -> z0 for those prompts, one for each row of z, with classifier-free guidance.
+
+    negative: what to move away from, a text for all or one each; "" unless given. Nothing limits the estimates: codes
+    have no range that is known beforehand, as pictures have.
+    """
+    ids = model.ids(prompts)
+    return _guided(model, ids, _for_all(model, "negative", negative, len(ids)), scale)
+
+
+def text_to_image(
+    model: LatentDiffusion, prompts, *, size=32, steps=20, scale=3.0, negative=None, order=2, eta=0.0, generator=None
+) -> Tensor:
+    """A picture for each prompt, (B, channels, size, size) in [-1, 1]; order and eta are those of `sampler.sample`."""
+    f, latent = model.autoencoder.f, model.autoencoder.latent
+    side = expect.integer("size", size, f) // f
+    x = model.schedule.prior((len(model.ids(prompts)), latent, side, side), generator).to(model.scale)
+    return _drawn(model, x, prompts, 1.0, steps, scale, negative, order=order, eta=eta, generator=generator)
+
+
+def image_to_image(model, images: Tensor, prompts, strength: float, *, steps=20, generator=None, **options) -> Tensor:
+    """Pictures (B, channels, H, W) made over as the prompts say, one for all or one each: SDEdit (2108.01073).
+
+    Noise is added up to t = strength and taken away in the share `strength` of the steps. 0 only rebuilds the
+    pictures from their codes; at 1 they have next to no say. options: those of `text_to_image`.
+    ValueError for a strength outside [0, 1].
+    """
+    strength, z = expect.number("strength", strength, 0, 1), model.encode(expect.tensor("images", images, "B C H W"))
+    if strength == 0:
+        return model.decode(z)
+    x = model.schedule.add_noise(z, strength, randn(z.shape, z, generator))
+    steps = max(1, round(strength * expect.integer("steps", steps, 1)))
+    return _drawn(model, x, prompts, steps=steps, start=strength, generator=generator, **options)
+
+
+def inpaint(model, images: Tensor, mask, prompts, *, generator=None, **options) -> Tensor:
+    """Pictures (B, channels, H, W) painted anew where mask, (H, W) or (B, 1, H, W), is 1; elsewhere left bit for bit.
+
+    A code is held to that of the picture where all its f x f pixels are known. What a decoder makes of it is only near
+    the picture, so the known pixels are pasted back. (2112.10752, section 4.5, trains a model for this; here any will
+    do, as in 2201.09865 without its going back and forth.) options: those of `text_to_image`.
+    """
+    known, mask = model.encode(expect.tensor("images", images, "B C H W")), _mask(mask, images)
+    anew = F.max_pool2d(mask.float(), model.autoencoder.f) > 0
+    x = model.schedule.prior(known.shape, generator).to(known)
+    drawn = _drawn(model, x, prompts, keep=(known, anew), generator=generator, **options)
+    return torch.where(mask, drawn, images)
+
+
+def keep_known(denoise: guidance.Denoise, known: Tensor, mask: Tensor) -> guidance.Denoise:
+    """Estimates with `known` (B, C, h, w) in place of what is denoised where the bool mask (B, 1, h, w) is False.
+
+    Then the sampler itself walks these places along alpha known + sigma eps, and the others see them as noisy as
+    they are themselves.
+    """
+    return lambda x, t: torch.where(mask, denoise(x, t), known)
+
+
+@torch.no_grad()
+def attention_maps(model: LatentDiffusion, z: Tensor, t, ids: Tensor) -> Tensor:
+    """Where each word is read as noisy codes z (B, latent, h, w) are denoised at t: (B, L, h, w), 1 in sum over words.
+
+    softmax(q k^T / sqrt(d)) of the cross-attention, averaged over heads and layers, the coarse ones enlarged; padding
+    gets 0. ids (B, L).
+    """
+    maps, looks = [], [part.words for part in model.denoiser.net.modules() if isinstance(part, Look)]
+    handles = [look.register_forward_pre_hook(lambda *seen: maps.append(_looks(seen[0], *seen[1]))) for look in looks]
+    try:
+        model.denoiser(z, t, ids)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return torch.stack([_enlarged(one, z.shape[2:]) for one in maps]).mean(0)
+
+
+def _drawn(model, x, prompts, start=1.0, steps=20, scale=3.0, negative=None, keep=None, **options) -> Tensor:
+    """x, noisy codes at t = start, walked to t = 0 and decoded, CHUNK rows at a time."""
+    t, ids = times(steps, start), _for_all(model, "prompts", prompts, len(x))
+    away, pictures = _for_all(model, "negative", negative, len(x)), []
+    for rows in torch.arange(len(x)).split(CHUNK):
+        denoise = _guided(model, ids[rows], away[rows], scale)
+        if keep is not None:
+            denoise = keep_known(denoise, *(part[rows] for part in keep))
+        walk = sample(denoise, x[rows], t, model.schedule, **{"order": 2} | options)
+        pictures.append(model.decode(last(walk)))
+    return torch.cat(pictures)
+
+
+def _guided(model: LatentDiffusion, ids: Tensor, away: Tensor, scale: float) -> guidance.Denoise:
+    if expect.number("scale", scale) == 1:
+        return partial(model.denoiser, cond=ids)
+    return guidance.cfg(model.denoiser, ids, away, scale)
+
+
+def _for_all(model: LatentDiffusion, name: str, texts, rows: int) -> Tensor:
+    """Token ids (rows, L) of one text for all, or one for each; None is ""."""
+    ids = model.ids("" if texts is None else texts)
+    if len(ids) not in (1, rows):
+        raise ValueError(f"{name}: got {len(ids)} texts, expected one, or one for each of {rows} pictures")
+    return ids.expand(rows, -1)
+
+
+def _mask(mask, images: Tensor) -> Tensor:
+    mask, (rows, _, *size) = torch.as_tensor(mask), images.shape
+    if tuple(mask.shape) not in (tuple(size), (rows, 1, *size)):
+        raise ValueError(f"mask: got shape {tuple(mask.shape)}, expected {tuple(size)} or {(rows, 1, *size)}")
+    if not ((mask == 0) | (mask == 1)).all():
+        raise ValueError("mask: got other numbers than 0 and 1, expected 1 where to paint anew and 0 elsewhere")
+    return mask.bool().expand(rows, 1, *size).to(images.device)
+
+
+def _looks(layer: Attention, x: Tensor, words: Tensor, mask: Tensor) -> Tensor:
+    """The weights (B, P, L) that layer(x, words, mask) gives each word at each of P places, mean over its heads."""
+    q, k = layer.query(x), layer.key_value(words).chunk(2, dim=2)[0]
+    q, k = (part.unflatten(2, (layer.heads, -1)).transpose(1, 2) for part in (q, k))  # (B, heads, P or L, d)
+    scores = q @ k.mT / q.shape[-1] ** 0.5
+    return scores.masked_fill(~mask[:, None, None], -torch.inf).softmax(3).mean(1)
+
+
+def _enlarged(looks: Tensor, size) -> Tensor:
+    """(B, P, L) on a coarser or the same grid of places -> (B, L, h, w)."""
+    shrunk = round((size[0] * size[1] / looks.shape[1]) ** 0.5)
+    return F.interpolate(looks.mT.unflatten(2, (size[0] // shrunk, size[1] // shrunk)), size=tuple(size))

@@ -1,0 +1,27 @@
+"""What `torchrun` or `accelerate launch` started: the processes of one run, seen from one of them."""
+
+import os
+
+from minidiff import device, train
+from minidiff.cli import Refused
+from minidiff.recipes import Recipe
+
+
+def together(name: str, recipe: Recipe) -> dict:
+    """{"accelerator": accelerate's} for `fit` where a launcher started this process; else {}.
+
+    `torchrun` tells by WORLD_SIZE, `accelerate launch` by ACCELERATE_MIXED_PRECISION too: bf16 and compiling, its
+    options, are read by accelerate itself.
+    """
+    if not {"WORLD_SIZE", "ACCELERATE_MIXED_PRECISION"} & os.environ.keys():
+        return {}
+    if recipe.fit is not train.fit:
+        raise Refused(f"{name} is trained in one process: start it without a launcher")
+    from accelerate import Accelerator  # here: it takes long to import
+
+    return {"accelerator": Accelerator(cpu=device().type == "cpu")}
+
+
+def first() -> bool:
+    """Is this the process that writes files and prints?"""
+    return int(os.environ.get("RANK", 0)) == 0

@@ -1,0 +1,164 @@
+"""The pictures of the bug museum, each drawn with a bug that the tests plant and with the right code beside it.
+
+One function a picture, of the name that `museum.md` gives it. Data are exact mixtures in the plane, the digits, and
+the shipped models.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.figure import Figure
+
+from minidiff import checkpoints, data, guidance, plot
+from minidiff.drawing import guided
+from minidiff.exercises import solutions05, solutions06, solutions07, solutions08
+from minidiff.sampler import last, sample, times
+from minidiff.schedule import Schedule, from_betas, linear
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from planted import lesson05, lesson06, lesson07, lesson08  # noqa: E402
+
+EXHIBITS: dict[str, Callable[[], Figure]] = {}
+
+
+def exhibit(function):
+    """A picture of the museum."""
+    EXHIBITS[function.__name__] = function
+    return function
+
+
+def draw(folder: Path) -> None:
+    """Every exhibit as a PNG file in `folder`."""
+    for name, picture in EXHIBITS.items():
+        figure = picture()
+        figure.savefig(folder / f"{name}.png", facecolor="white", dpi=110)
+        plt.close(figure)
+
+
+@exhibit
+def subtracted() -> Figure:
+    x0, schedule = _digits(10), linear()
+    eps = torch.randn(x0.shape, generator=_seeded())
+    points = schedule(0.2, like=x0)
+    x = schedule.add_noise(x0, 0.2, eps)
+    wrong = lesson05.PLANTED["05.estimate_x0"][0]
+    return plot.rows(
+        {
+            "noisy": x,
+            "x - eps": wrong(x, eps, *points),
+            "right": solutions05.estimate_x0(x, eps, *points),
+        }
+    )
+
+
+@exhibit
+def columns() -> Figure:
+    x0, schedule = _digits(16), linear()
+    eps = torch.randn(x0.shape, generator=_seeded())
+    alpha, sigma = schedule(torch.linspace(0, 0.8, 16))
+    wrong = lesson05.PLANTED["05.add_noise"][0]
+    right = solutions05.add_noise(x0, alpha, sigma, eps)
+    return plot.rows({"alpha * x0": wrong(x0, alpha, sigma, eps)[::2], "right": right[::2]})
+
+
+@exhibit
+def unscaled() -> Figure:
+    x0 = _digits(10)
+    eps = torch.randn(x0.shape, generator=_seeded())
+    betas = {"1e-4 to 0.02": lesson05.PLANTED["05.linear_betas"][0](100), "scaled": solutions05.linear_betas(100)}
+    return plot.rows(
+        {f"{name}, t = {t}": from_betas(b).add_noise(x0, t, eps) for name, b in betas.items() for t in (0.5, 1.0)}
+    )
+
+
+@exhibit
+def walks() -> Figure:
+    """Algorithm 2 down to a ring of eight clouds with the exact denoiser, and seven slips in it."""
+    ring, schedule = data.ring_mixture(), linear(100)
+
+    def net(x, t, cond):
+        alpha, sigma = schedule(t.clamp(min=1e-3))
+        return (x - alpha[:, None] * ring.denoise(x, alpha, sigma)) / sigma[:, None]
+
+    names = ["time off by one", "variance for deviation", "sigma² for sigma", "larger variance", "divided twice"]
+    names += ["noise in the last step", "sign of eps"]
+    clouds = {"right": solutions06.ancestral}
+    clouds |= dict(zip(names, lesson06.PLANTED["06.sample"]))
+    figure, axes = plt.subplots(2, 4, figsize=(9.6, 5.2), layout="constrained")
+    for ax, (name, walk) in zip(axes.flat, clouds.items()):
+        x = walk(net, torch.randn(600, 2, generator=_seeded()), schedule, _seeded(1))
+        ax.scatter(*ring.sample(600, _seeded(2)).T, s=3, color=plot.COLOURS[3], linewidths=0)
+        ax.scatter(*x.T, s=3, color=plot.COLOURS[0 if name == "right" else 2], linewidths=0)
+        ax.set(xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), xticks=[], yticks=[], aspect="equal", title=name)
+    return figure
+
+
+@exhibit
+def early() -> Figure:
+    wrong = dict(zip(["one step too few", "the same noise each step"], lesson07.PLANTED["07.sample"]))
+    ways = {"right": solutions07.ddim} | wrong
+    model, noise, denoise = _model()
+    return plot.rows(
+        {
+            name: way(denoise, noise, times(20), model.schedule, 1.0, _seeded()).clamp(-1, 1)
+            for name, way in ways.items()
+        }
+    )
+
+
+@exhibit
+def alphas() -> Figure:
+    """As lesson 07 shows it: schedules that a sampler believes in, and the deviation of x_t on the way."""
+    model, noise, denoise = _model()
+    right = model.schedule
+
+    def one_step(t):
+        a = right(t)[0] / right((t - 1 / 1000).clamp(min=0))[0]
+        return a, (1 - a**2).sqrt()
+
+    def no_root(t):
+        alpha, sigma = right(t)
+        return alpha**2, sigma**2
+
+    paths = {"right": right, "no square root": Schedule(no_root), "alpha for alpha_bar": Schedule(one_step)}
+    walks = {name: list(sample(denoise, noise, times(20), path)) for name, path in paths.items()}
+    lines = {name: ([step.t for step in walk], [step.x.std() for step in walk]) for name, walk in walks.items()}
+    ax = plot.curve(lines, xlabel="time t", ylabel="deviation of x_t", title="The same noise, three ways down")
+    ax.set(xlim=(1.02, -0.02))
+    return ax.figure
+
+
+@exhibit
+def scale() -> Figure:
+    model, noise, _ = _model(2)
+    labels = torch.arange(len(noise)) % 10
+    wrong = lesson08.PLANTED["08.cfg"]
+    ways = {
+        "right, scale 1": solutions08.cfg(model, labels, model.null, 1.0),
+        "1 taken for w": wrong[0](model, labels, model.null, 1.0),
+        "right, scale 4": solutions08.cfg(model, labels, model.null, 4.0),
+        "turned, scale 4": wrong[2](model, labels, model.null, 4.0),
+    }
+    return plot.rows({name: _drawn(model, denoise, noise) for name, denoise in ways.items()})
+
+
+def _drawn(model, denoise, noise):
+    return last(sample(guidance.clamp(denoise), noise, times(20), model.schedule))
+
+
+def _model(seed: int = 0):
+    """The shipped DDPM, noise for the labels 0 to 9, and its denoiser of these labels."""
+    model = checkpoints.load("ddpm-digits")
+    noise = model.schedule.prior((10, 1, 16, 16), _seeded(seed))
+    return model, noise, guidance.clamp(guided(model, torch.arange(10)))
+
+
+def _digits(n: int):
+    return data.digits("test")[0][:n]
+
+
+def _seeded(seed: int = 0):
+    return torch.Generator().manual_seed(seed)

@@ -1,0 +1,344 @@
+"""CLIP equals transformers' CLIPModel on the same weights; published folders load; what it is used for adds up."""
+
+import json
+import math
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+
+from minidiff import data
+from minidiff.clip import CLIP, NoisyCLIP, VisionTransformer, classifier, contrastive, embed, recall, zero_shot
+from minidiff.data.scenes import COLOURS as NAMES
+from minidiff.data.scenes import SHAPES
+from minidiff.pretrained import COLOURS, PublishedTokenizer, from_folder
+from minidiff.schedule import cosine
+from minidiff.scorecard import guided10, lesson10
+from minidiff.text import TextEncoder, Tokenizer
+
+LABELS = ["red circle", "blue square", "green cross"]
+TOKENIZER = Tokenizer.train([f"this is a photo of there {' '.join(LABELS)}"])
+IDS = torch.tensor([[1, 5, 6, 2, 0], [1, 7, 2, 0, 0], [1, 8, 9, 4, 2]])
+
+
+def small(**options) -> CLIP:
+    return CLIP(
+        VisionTransformer(8, 4, 16, 1, 2, **options), TextEncoder(TOKENIZER.vocabulary, 16, 1, 2), 12, TOKENIZER
+    )
+
+
+def noisy() -> NoisyCLIP:
+    vision = VisionTransformer(8, 4, 16, 1, 2, time=True)
+    torch.nn.init.normal_(vision.embed_time[-1].weight)  # a new one does not tell times apart
+    return NoisyCLIP(vision, TextEncoder(TOKENIZER.vocabulary, 16, 1, 2), cosine(), 12, TOKENIZER)
+
+
+def published(folder, end=98, **vision):
+    """A CLIPModel of random weights, biases and norms too, and the folder that it is saved in."""
+    text = dict(vocab_size=99, hidden_size=32, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4)
+    text |= dict(max_position_embeddings=16, eos_token_id=end, bos_token_id=97)
+    seeing = dict(hidden_size=48, intermediate_size=192, num_hidden_layers=3, num_attention_heads=3, image_size=24)
+    seeing |= dict(patch_size=8) | vision
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=seeing, projection_dim=20)).eval()
+    for name, weight in model.named_parameters():
+        if name != "logit_scale":
+            torch.nn.init.normal_(weight, std=0.3)
+    model.save_pretrained(folder)
+    return model
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("clip")
+    return published(folder), from_folder(folder), folder
+
+
+def batch(rows=6):
+    x, ids = torch.rand(rows, 3, 24, 24) * 2 - 1, torch.randint(0, 97, (rows, 16))
+    ids[torch.arange(rows), torch.randint(2, 16, (rows,))] = 98
+    return x, ids
+
+
+def normalised(x):
+    mean, std = (torch.tensor(COLOURS[name])[:, None, None] for name in ("image_mean", "image_std"))
+    return (x / 2 + 0.5 - mean) / std
+
+
+def test_a_published_folder_is_the_same_model(both):
+    theirs, ours, _ = both
+    x, ids = batch()
+    with torch.no_grad():
+        out = theirs(input_ids=ids, pixel_values=normalised(x), return_loss=True)
+        torch.testing.assert_close(ours.encode_image(x), out.image_embeds, atol=1e-5, rtol=0)
+        torch.testing.assert_close(ours.encode_text(ids), out.text_embeds, atol=1e-5, rtol=0)
+        torch.testing.assert_close(ours.scale * ours.similarity(x, ids), out.logits_per_image, atol=1e-4, rtol=0)
+        torch.testing.assert_close(ours.loss(x, ids), out.loss, atol=1e-5, rtol=0)
+    assert not ours.training
+
+
+def test_the_vision_tower_is_transformers(both):
+    theirs, ours, folder = both
+    grey = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}  # what folds into the first layer is then nothing
+    (folder / "preprocessor_config.json").write_text(json.dumps(grey))
+    plain = from_folder(folder)
+    (folder / "preprocessor_config.json").unlink()
+    x, _ = batch()
+    with torch.no_grad():
+        torch.testing.assert_close(plain.vision(x), theirs.vision_model(x).pooler_output, atol=1e-5, rtol=0)
+        assert (plain.vision(x) - ours.vision(x)).abs().max() > 0.01
+
+
+def test_older_folders_mean_the_last_id_by_2(tmp_path):
+    theirs, (_, ids) = published(tmp_path, end=2), batch()
+    with torch.no_grad():
+        wanted = F.normalize(theirs.get_text_features(ids).pooler_output, dim=1)
+        torch.testing.assert_close(from_folder(tmp_path).encode_text(ids), wanted, atol=1e-5, rtol=0)
+
+
+def test_what_a_folder_lacks_is_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"config.json and model.safetensors missing.*clip-vit-base-patch32"):
+        from_folder(tmp_path / "nowhere")
+    published(tmp_path, hidden_act="gelu")
+    with pytest.raises(ValueError, match="the vision model has gelu, 192 inside 48; expected quick_gelu"):
+        from_folder(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=": model.safetensors missing"):
+        from_folder(tmp_path)
+
+
+TEXTS = ["A photo  of a cat", "it's 42 dogs!?", "猫 café", "", "the the_end"]
+
+
+def test_the_published_tokenizer_is_transformers(tmp_path):
+    bytes_ = [chr(b) for b in range(256) if 33 <= b <= 126 or 161 <= b <= 172 or b >= 174]
+    bytes_ += [chr(256 + i) for i in range(256 - len(bytes_))]
+    merges = ["t h", "th e</w>", "c a", "ca t</w>", "p h", "o f</w>", "d o", "o g"]
+    pieces = [*bytes_, *(b + "</w>" for b in bytes_), *(pair.replace(" ", "") for pair in merges)]
+    vocab = {piece: i for i, piece in enumerate([*pieces, "<|startoftext|>", "<|endoftext|>"])}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocab))
+    (tmp_path / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n")
+    theirs = CLIPTokenizer(vocab=vocab, merges=[tuple(pair.split()) for pair in merges])
+    ours = PublishedTokenizer(tmp_path, 32)
+    wanted = theirs(TEXTS, padding="max_length", max_length=32, return_tensors="pt").input_ids
+    assert ours(TEXTS).tolist() == wanted.tolist()
+    with pytest.raises(ValueError, match="texts: got one of 6 tokens"):
+        PublishedTokenizer(tmp_path, 5)("the 1 2 3")
+    published(tmp_path)
+    assert from_folder(tmp_path).tokenizer("the cat").shape == (1, 16)
+
+
+def test_the_loss_is_the_mean_of_two_cross_entropies():
+    logits = torch.randn(5, 5, dtype=torch.float64)
+    p, q = logits.softmax(1).diagonal(), logits.softmax(0).diagonal()
+    torch.testing.assert_close(contrastive(logits), -(p.log().mean() + q.log().mean()) / 2)
+    torch.testing.assert_close(contrastive(logits.T), contrastive(logits))
+    assert contrastive(torch.zeros(7, 7)).item() == pytest.approx(math.log(7))
+
+
+def test_an_equal_caption_is_no_wrong_answer():
+    logits, same = torch.randn(4, 4), torch.eye(4, dtype=torch.bool)
+    assert torch.equal(contrastive(logits, same), contrastive(logits))
+    same[0, 2] = same[2, 0] = True
+    changed = logits.clone()
+    changed[0, 2], changed[2, 0] = 50.0, -50.0
+    torch.testing.assert_close(contrastive(changed, same), contrastive(logits, same))
+    assert contrastive(torch.zeros(2, 2), torch.ones(2, 2, dtype=torch.bool)) == 0  # no wrong answers at all
+    model, x = small(), torch.randn(3, 3, 8, 8)
+    repeated = torch.cat([IDS, IDS[:1]])
+    for each in (model, noisy()):
+        terms = each.terms(torch.cat([x, x[:1]]), repeated)
+        assert terms["loss"].isfinite() and set(terms) == {"loss", "accuracy", "temperature"}
+        assert torch.equal(each.scale, 1 / terms["temperature"])
+    alone = model.terms(torch.cat([x[:1], x[:1]]), repeated[[0, 3]])
+    assert alone["loss"] == 0 and alone["accuracy"] == 1
+
+
+def test_vectors_have_length_one_and_the_temperature_is_learned_up_to_its_limit():
+    model, x = small(), torch.randn(3, 3, 8, 8)
+    for vectors in (
+        model.encode_image(x),
+        model.encode_text(IDS),
+        noisy().encode_image(x, torch.tensor([0.1, 0.5, 1])),
+    ):
+        torch.testing.assert_close(vectors.norm(dim=1), torch.ones(3))
+    torch.testing.assert_close(model.similarity(x, IDS), model.encode_image(x) @ model.encode_text(IDS).T)
+    assert model.scale.item() == pytest.approx(1 / 0.07)
+    model.loss(x, IDS).backward()
+    assert all(weight.grad is not None and weight.grad.any() for weight in model.vision.parameters())
+    assert model.logit_scale.grad
+    model.logit_scale.data.fill_(9.0)
+    assert model.scale.item() == 100
+
+
+def test_it_learns_to_pair():
+    model, x = small(), torch.randn(3, 3, 8, 8)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(40):
+        loss = model.loss(x, IDS)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert loss < 0.1 and model.terms(x, IDS)["accuracy"] == 1
+
+
+def test_a_classifier_is_the_mean_of_its_prompts():
+    model, x = small(), torch.randn(5, 3, 8, 8)
+    one = classifier(model, LABELS, "a {}")
+    torch.testing.assert_close(one, model.encode_texts([f"a {label}" for label in LABELS]))
+    two = classifier(model, LABELS, ["a {}", "there is a {}"])
+    torch.testing.assert_close(two, F.normalize(one + model.encode_texts([f"there is a {k}" for k in LABELS]), dim=1))
+    p = zero_shot(model, x, LABELS, ["a {}"])
+    torch.testing.assert_close(p, (model.encode_image(x) @ one.T * model.scale).softmax(1))
+    assert p.shape == (5, 3) and not p.requires_grad
+    torch.testing.assert_close(embed(model, x), model.encode_image(x))
+    for labels in ("red circle", []):
+        with pytest.raises(ValueError, match="labels: got"):
+            zero_shot(model, x, labels)
+    for templates in ("no place", [], ["a {}", "b"]):
+        with pytest.raises(ValueError, match="templates: got"):
+            classifier(model, LABELS, templates)
+    with pytest.raises(ValueError, match="expected ids for a model without a tokenizer"):
+        CLIP(model.vision, model.text).encode_texts("a")
+
+
+def test_recall_counts_right_answers_among_the_nearest():
+    similarity = torch.tensor([[0.9, 0.8, 0.0], [0.7, 0.2, 0.1], [0.3, 0.2, 0.15]])
+    assert [recall(similarity, k) for k in (1, 2, 3)] == pytest.approx([1 / 3, 2 / 3, 1])
+    assert recall(similarity.T, 1) == pytest.approx(2 / 3)
+    right = torch.eye(3, dtype=torch.bool)
+    right[1, 0] = True
+    assert recall(similarity, 1, right) == pytest.approx(2 / 3)
+    for call, message in [
+        (lambda: recall(similarity, 4), "k: got 4, expected between 1 and 3"),
+        (lambda: recall(similarity, 1, right[:2]), "right: got shape (2, 3)"),
+    ]:
+        with pytest.raises(ValueError, match=re.escape(message)):
+            call()
+
+
+def test_guides_are_scaled_cosines_with_a_gradient_by_the_picture():
+    x, t = torch.randn(3, 3, 8, 8, requires_grad=True), torch.tensor(0.4)
+    model, aware = small(), noisy()
+    torch.testing.assert_close(model.guide(IDS)(x, t), model.scale * model.similarity(x, IDS).diagonal())
+    wanted = aware.scale * (aware.encode_image(x, t) * aware.encode_text(IDS)).sum(1)
+    torch.testing.assert_close(aware.guide(IDS)(x, t), wanted)
+    assert (aware.guide(IDS)(x, t) - aware.guide(IDS)(x, torch.tensor(0.9))).abs().max() > 1e-4
+    aware.guide(IDS)(x, t).sum().backward()
+    assert x.grad.flatten(1).any(1).all()
+
+
+def test_a_noisy_clip_learns_from_noisy_pictures():
+    model, seen = noisy(), []
+    model.vision.register_forward_pre_hook(lambda _, args: seen.append(args))
+    x = torch.full((4, 3, 8, 8), 0.5)
+    torch.manual_seed(3)
+    model.loss(x, IDS[[0, 1, 2, 0]])
+    [(noised, t)] = seen
+    alpha, _ = model.schedule(t, like=x)
+    assert t.sort().values.sub(torch.tensor([0.125, 0.375, 0.625, 0.875])).abs().max() <= 0.126
+    assert ((noised - alpha * x).flatten(1).std(1) - model.schedule(t)[1]).abs().max() < 0.15
+
+
+def test_bad_sizes_and_inputs_are_refused():
+    model = small()
+    for call, message in [
+        (lambda: VisionTransformer(32, 5), "patch: got 5, expected a divisor of size = 32"),
+        (lambda: VisionTransformer(32, 8, heads=3), "heads: got 3"),
+        (lambda: model.encode_image(torch.zeros(1, 3, 9, 8)), "x: got"),
+        (lambda: model.vision(torch.zeros(1, 3, 8, 8), 0.5), "t: got 0.5, expected None"),
+        (lambda: noisy().vision(torch.zeros(1, 3, 8, 8)), "t: got None, expected a time"),
+        (lambda: model.encode_texts("猫" * 10), "texts: got"),
+    ]:
+        with pytest.raises(ValueError, match=re.escape(message)):
+            call()
+
+
+class Oracle:
+    """In place of a CLIP: it reads pictures and captions without error, colour and shape of the first thing alone."""
+
+    scale = torch.tensor(10.0)
+
+    def encode_image(self, x):
+        return torch.stack([self.vector(scene) for scene in data.shapes.read(x)])
+
+    def encode_texts(self, texts):
+        return torch.stack([self.vector(data.shapes.asked(text)) for text in texts])
+
+    def vector(self, scene):
+        thing = scene.things[0]
+        colours, shapes = ([float(name == one) for name in names] for one, names in self.names(thing))
+        return torch.tensor(colours + shapes) / 2**0.5
+
+    def names(self, thing):
+        return (thing.colour, NAMES), (thing.shape, SHAPES)
+
+
+class Blind(Oracle):
+    """One that does not tell shapes apart."""
+
+    def names(self, thing):
+        return (thing.colour, NAMES), ("circle", SHAPES)
+
+
+def test_zero_shot_is_measured_among_all_pairs():
+    for row in lesson10.zero_shot_table(Oracle(), n=60):
+        assert (row["seen pairs"], row["novel pairs"], row["harmonic mean"]) == (1, 1, 1)
+    images, right = lesson10.single("novel", 60)
+    assert len(lesson10.LABELS) == 30 and images.shape == (60, 3, 32, 32)
+    assert [lesson10.LABELS[k] for k in right] == [" ".join(scene.things[0].pair) for scene in data.shapes.read(images)]
+    rows = lesson10.zero_shot_table(Blind(), n=60)
+    assert all(0.1 < row["seen pairs"] < 0.35 for row in rows)  # a fifth, and one shape is always its answer
+
+
+def test_retrieval_takes_whatever_is_true_for_right():
+    rows = lesson10.retrieval(Oracle(), n=40)
+    assert [row["way"] for row in rows] == ["picture to caption", "caption to picture"]
+    assert all(row["recall at 5"] >= row["recall at 1"] > 0.3 > row["chance at 1"] > 1 / 41 for row in rows)
+
+
+def test_a_shape_left_out_is_measured_apart():
+    known, never = lesson10.left_out_table(Oracle(), Blind(), n=100)
+    assert (known["crosses"], known["other shapes"]) == (1, 1)
+    assert never["crosses"] == 0 and 0.1 < never["other shapes"] < 0.5
+
+
+def test_photographs_are_matched_with_eight_captions():
+    class Index(Oracle):  # it knows the eight by heart, as the rows of an identity
+        def encode_image(self, x):
+            return torch.eye(8)[[k % 8 for k in range(len(x))]]
+
+        def encode_texts(self, texts):
+            return torch.eye(8)[[data.photos()[1].index(text) for text in texts]]
+
+    similarity, shares = lesson10.photographs(Index())
+    assert torch.equal(similarity, torch.eye(8)) and shares.argmax(1).tolist() == list(range(8))
+    assert lesson10.crops(Index(), n=16) == 1
+
+
+def test_guidance_draws_a_code_for_each_prompt_from_the_same_noise():
+    calls = []
+
+    class Tiny:
+        autoencoder, schedule = type("A", (), {"latent": 8, "f": 4}), cosine()
+
+        @staticmethod
+        def ids(said):
+            return torch.ones(len(said), 4, dtype=torch.int64)
+
+        @staticmethod
+        def denoiser(x, t):
+            calls.append(len(x))
+            return torch.full_like(x, 9.0)
+
+    z = guided10.codes(Tiny(), guided10.nobody(Tiny()), ["a"] * 120, steps=3)
+    assert z.shape == (120, 8, 8, 8) and z.max() <= guided10.LIMIT and calls == [100] * 3 + [20] * 3
+
+
+def test_a_noisy_clip_can_start_from_a_clip():
+    model, vision, x = small(), VisionTransformer(8, 4, 16, 1, 2, time=True), torch.randn(2, 3, 8, 8)
+    aware = NoisyCLIP(vision, TextEncoder(TOKENIZER.vocabulary, 16, 1, 2), cosine(), 12, TOKENIZER)
+    aware.load_state_dict(aware.state_dict() | model.state_dict())
+    torch.testing.assert_close(aware.encode_image(x, torch.tensor([0.2, 0.9])), model.encode_image(x))

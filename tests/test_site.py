@@ -1,0 +1,222 @@
+"""The reading site: what a widget stands on, its twin on a page, the pages by hand, the site of a small notebook."""
+
+import base64
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
+
+from minidiff.widgets import Choice, Explorer, Pad, Player, Slider, Stops, Text
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+TRAINED = {("06_ddpm", "off")}  # its five networks are trained in the lesson, and none is shipped: a still picture
+sys.path.insert(0, str(ROOT / "site"))
+
+import build  # noqa: E402
+import museum  # noqa: E402
+import slices  # noqa: E402
+import twins  # noqa: E402
+
+SMALL = [
+    "import torch\nfrom minidiff.widgets import Explorer, Slider",
+    "model = 1\ndef level(k):\n    return model * k / 4",
+    "raise RuntimeError('training')",
+    "model = 2\nslider = Slider('k', 0, 2, 1, 1)",
+    "made = Explorer(lambda k: torch.full((4, 4), level(k)), alt='level {k}', k=slider)\nmade",
+    "model = 3",
+    "made.twin([{'k': k} for k in (0, 2)])",
+]
+
+
+def notebook(*sources):
+    return new_notebook(cells=[new_markdown_cell("# Small\n\n$$x^2$$"), *map(new_code_cell, sources)])
+
+
+def pictures(twin):
+    return [np.asarray(Image.open(io.BytesIO(data)).convert("L")).mean().round() for data, _ in twin.frames]
+
+
+def test_a_widget_is_made_from_what_it_stands_on_and_nothing_else():
+    lines = slices.statements(notebook(*SMALL))
+    [widget] = slices.widgets(lines)
+    assert (widget.name, widget.cell) == ("made", 5)
+    made, settings = slices.make(widget, lines)  # the training, which fails, is left out, and so is model = 3
+    assert settings == [[{"k": 0}, {"k": 2}]]
+    twin = twins.live(made, settings)
+    assert [alt for _, alt in twin.frames] == ["level 0", "level 1", "level 2"]
+    assert pictures(twin) == [128, 191, 255]
+
+
+def test_a_function_reads_when_it_is_called():
+    lines = slices.statements(
+        notebook("a = 1", "def f():\n    return g()", "def g():\n    return a", "a = 2", "w = f()")
+    )
+    assert slices.needed([4], lines) == [1, 2, 3, 4]
+    lines = slices.statements(notebook("a = 1", "b = [a for _ in range(2)]", "a = 2", "w = b"))
+    assert slices.needed([3], lines) == [0, 1, 3]
+
+
+def test_two_widgets_of_one_name_stay_apart_and_two_twins_of_one_together():
+    twin = "w.twin([1])"
+    lines = slices.statements(notebook("w = 1", "w", twin, "w.twin([2])", "w = 2\nw", twin))
+    first, second = slices.widgets(lines)
+    assert (len(first.twins), first.cell, len(second.twins), second.cell) == (2, 2, 1, 5)
+    assert slices.make(first, lines) == (1, [[1], [2]])
+    assert slices.make(second, lines) == (2, [[1]])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_widget_of_a_lesson_stands_on_a_training(path):
+    lines = slices.statements(nbformat.read(path, as_version=4))
+    found = slices.widgets(lines)
+    assert found
+    for widget in found:
+        assert not any(lines[k].reads & {"fit", "run"} for k in slices.needed(widget.twins, lines))
+
+
+def explorer(**controls):
+    return Explorer(lambda **values: torch.zeros(2, 2), alt=lambda **values: json.dumps(values), **controls)
+
+
+def test_alive_are_the_controls_that_the_twin_names():
+    made = explorer(
+        a=Slider("a", 0.0, 1.0, 0.5, 0.5, unit="nats"),
+        b=Choice("b", {"one": 1, "two": 2}, 2),
+        c=Slider("c", 0, 9, 1, 3),
+    )
+    twin = twins.live(made, [[{"a": 1.0}], [{"b": 1}]])
+    assert [axis.caption for axis in twin.axes] == ["a (nats)", "b"]
+    assert [axis.start for axis in twin.axes] == [1, 1]
+    assert [json.loads(alt) for _, alt in twin.frames] == [dict(a=a, b=b, c=3) for a in (0.0, 0.5, 1.0) for b in (1, 2)]
+
+
+def test_every_kind_of_control_has_its_axes():
+    assert twins.axes_of(Stops("s", (1, 5, 50), 5), [])[0][1:4] == ([1, 5, 50], ["1", "5", "50"], 1)
+    assert twins.axes_of(Player("p", 4, 2), [])[0].values == [0, 1, 2, 3]
+    x, y = twins.axes_of(Pad("p", corners=((-1, -2), (1, 2)), value=(0.1, 0.0), names=("z1", "z2")), [])
+    assert (x.caption, x.values[0], x.values[x.start], x.values[-1]) == ("z1", -1, 0.1, 1)
+    assert (y.caption, y.values[0], y.values[y.start], y.values[-1]) == ("z2", -2, 0.0, 2)
+    [text] = twins.axes_of(Text("prompt", "a circle"), ["a square", "a circle"])
+    assert text.values == ["a circle", "a square"] and text.menu
+    with pytest.raises(TypeError, match="expected an Explorer"):
+        twins.live(3, [])
+
+
+def test_thinned_axes_are_even_and_keep_both_ends_and_the_default():
+    long = twins.Axis("long", list(range(100)), [str(k) for k in range(100)], 7)
+    menu = twins.Axis("menu", list("abcd"), list("abcd"), 1, menu=True)
+    thin, whole = twins.thinned([long, menu], 40)
+    assert whole == menu
+    assert len(thin.values) == 10 and thin.values[0] == 0 and thin.values[-1] == 99
+    assert thin.values[thin.start] == 7 and thin.texts[thin.start] == "7"
+    assert all(gap in range(4, 18) for gap in np.diff(thin.values))
+    assert twins.thinned([menu], 40) == [menu]
+
+
+def test_a_page_holds_everything_and_says_what_it_shows():
+    made = explorer(a=Slider("<a>", 0, 2, 1, 1), b=Choice("b", ["x", "</script>"], "x"))
+    page = twins.page(twins.live(made, [[{"a": 1, "b": "x"}]]), "made")
+    assert not re.findall(r"https?://|src=\"(?!data:)", page)
+    assert page.count("</script>") == 2 and "&lt;a&gt;" in page
+    [known] = re.findall(r'<script type="application/json">(.*?)</script>', page)
+    known = json.loads(known)
+    assert len(known["frames"]) == 6 and known["texts"] == [["0", "1", "2"], ["x", "</script>"]]
+    assert re.search(r'type="range" min="0" max="2" value="1"', page)
+    assert all(base64.b64decode(src.split(",")[1]) and alt for src, alt in known["frames"])
+
+
+def test_a_page_of_more_than_a_megabyte_is_refused():
+    frames = [(twins.webp(museum_png()), "x" * 1_000_000)]
+    with pytest.raises(ValueError, match="made: got 2.0 MB"):
+        twins.page(twins.Twin([twins.Axis("a", [0], ["0"], 0)], frames), "made")
+
+
+def museum_png():
+    buffer = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def rows(page):
+    """The rows of five columns in the glossary."""
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in page.splitlines()]
+    return [row for row in cells if len(row) == 5 and row[3].isdigit()]
+
+
+def test_the_glossary_names_what_there_is():
+    source = "\n".join(path.read_text("utf-8") for path in (ROOT / "minidiff").rglob("*.py"))
+    lessons = {path.name[:2]: path.read_text("utf-8").lower() for path in NOTEBOOKS}
+    found = rows((ROOT / "site" / "glossary.md").read_text("utf-8"))
+    assert len(found) > 60 and len({row[0] for row in found}) == len(found)
+    for term, meaning, code, lesson, chinese in found:
+        assert meaning and re.search(r"[\u4e00-\u9fff]", chinese), term
+        for name in re.findall("`([^`]+)`", code):
+            assert name in source or name == "held_out", f"{term}: {name} is not in the package"
+        if lesson in lessons and not term.startswith("$"):
+            assert term.lower() in lessons[lesson], f"{term} is not in lesson {lesson}"
+
+
+def test_the_museum_shows_every_exhibit_with_a_text_for_it():
+    page = (ROOT / "site" / "museum.md").read_text("utf-8")
+    shown = dict((name, alt) for alt, name in re.findall(r"!\[([^\]]+)\]\(museum/(\w+)\.png\)", page))
+    assert shown.keys() == museum.EXHIBITS.keys()
+    assert all(len(alt) > 40 for alt in shown.values())
+    ids = re.findall(r"`(\d\d\.\w+)`", page)
+    assert len(ids) >= len(shown)
+    planted = {
+        **museum.lesson05.PLANTED,
+        **museum.lesson06.PLANTED,
+        **museum.lesson07.PLANTED,
+        **museum.lesson08.PLANTED,
+    }
+    assert set(ids) <= planted.keys()
+
+
+@pytest.mark.parametrize("name", ["subtracted", "columns", "unscaled"])
+def test_an_exhibit_is_drawn(name):
+    assert museum.EXHIBITS[name]().get_size_inches().min() > 1
+
+
+def test_the_page_of_the_package_names_modules_that_exist():
+    text = build.api()
+    assert "automodule:: minidiff.schedule" in text and "automodule:: minidiff.data\n" in text
+    assert text.count("automodule") == sum(map(len, build.API.values()))
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning", "ignore::DeprecationWarning")  # of Sphinx, about myst
+def test_a_site_is_built_and_what_fails_is_told(tmp_path, monkeypatch):
+    pytest.importorskip("myst_nb")
+    broken = [*SMALL[:-1], "made.twin(1 / 0)"]
+    for name, sources in {"00_small": SMALL, "01_broken": broken}.items():
+        nbformat.write(notebook(*sources), tmp_path / f"{name}.ipynb")
+    monkeypatch.setattr(build, "API", {"One": ("expect",)})
+    monkeypatch.setattr(museum, "EXHIBITS", {})
+    with_table = notebook("1 + 1")
+    with_table.cells[1].outputs = [new_output("display_data", {"text/markdown": "| a | b |\n|---|---|\n| c | d |"})]
+    nbformat.write(with_table, tmp_path / "02_table.ipynb")
+    missed = build.build(tmp_path / "html", sorted(tmp_path.glob("*.ipynb")))
+    assert missed == ["01_broken: made: ZeroDivisionError: division by zero"]
+    pages = {path.stem: path.read_text("utf-8") for path in (tmp_path / "html").rglob("*.html")}
+    assert 'id="twin-made"' in pages["00_small"] and 'id="twin-made"' not in pages["01_broken"]
+    assert "tex-svg.js" in pages["00_small"]
+    assert "<table" in pages["02_table"]
+    loaded = re.findall(r'(?:<script[^>]*\bsrc|<link(?=[^>]*stylesheet)[^>]*\bhref)="([^"]+)"', "".join(pages.values()))
+    assert loaded and not [link for link in loaded if "//" in link]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_widget_of_a_lesson_is_alive(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # and back: the lesson is drawn in its own folder
+    missed = build._lesson(path, tmp_path / path.name)
+    missed = [line for line in missed if tuple(line.split(": ")[:2]) not in TRAINED]
+    assert not missed, "\n".join(missed)
