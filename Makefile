@@ -13,6 +13,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 BIN    := .venv/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 PYTEST := $(BIN)/python -m pytest --quiet
+comma  := ,
 NBVAL  := --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_SECONDS)
 
 # $(call stage,name,command): run the command between two lines that name it and say how long it took
@@ -65,7 +66,7 @@ clean:  ## Remove what the commands above have made; downloads in data/ stay
 
 .venv/installed-test: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@echo 'Installing into .venv: a few minutes the first time.'
-	$(call stage,install,$(PIP) -e '.[test,site]')
+	$(call stage,install,$(PIP) -e '.[test$(comma)site]')
 	@touch .venv/installed .venv/installed-site $@
 
 .venv/installed-site: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
