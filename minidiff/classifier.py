@@ -94,13 +94,8 @@ class NoisyClassifier(nn.Module):
         return lambda x, t: -F.cross_entropy(self(x, t), labels, reduction="none")
 
     def terms(self, x0: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy in nats ("loss") and share of right answers ("accuracy") on pictures that are noised here.
-
-        Their times are spread evenly over the schedule's grid, one in each of B equal parts of it: a batch of
-        independent times would now and then be all noise.
-        """
-        even = (torch.randperm(len(x0)) + torch.rand(len(x0))) / len(x0)  # (B,) in [0, 1)
-        t = self.schedule.grid[(even * len(self.schedule.grid)).long()]
+        """Cross-entropy in nats ("loss") and share of right answers ("accuracy") on pictures that are noised here."""
+        t = self.schedule.spread(len(x0))
         logits = self(self.schedule.add_noise(x0, t, torch.randn_like(x0)), t)
         return {"loss": F.cross_entropy(logits, y), "accuracy": (logits.argmax(1) == y).float().mean()}
 

@@ -124,8 +124,7 @@ class NoisyCLIP(CLIP):
 
     def terms(self, x0: Tensor, ids: Tensor) -> dict[str, Tensor]:
         """As CLIP's, of pictures noised here, at times spread evenly over the schedule's grid."""
-        even = (torch.randperm(len(x0)) + torch.rand(len(x0))) / len(x0)  # (B,) in [0, 1)
-        t = self.schedule.grid[(even * len(self.schedule.grid)).long()]
+        t = self.schedule.spread(len(x0))
         x = self.schedule.add_noise(x0, t, torch.randn_like(x0))
         return matching(self.encode_image(x, t), self.encode_text(ids), self.scale, ids)
 

@@ -18,7 +18,7 @@ from minidiff.sampler import last, sample, times
 from minidiff.unet import Look
 
 CHUNK = 32  # pictures drawn at once
-SIZE = 0.4  # of scaled codes: neighbours are alike and see through noise together, so there must be more of it
+SIZE = 0.25  # of scaled codes: neighbours are alike and see through noise together, so there must be more of it
 
 
 class LatentDiffusion(nn.Module):

@@ -16,9 +16,6 @@ from minidiff.flow import Flow
 from minidiff.schedule import cosine, linear
 from minidiff.unet import UNet
 from minidiff.vae import VAE, Levels
-from minidiff.worded import captioned, codes, latent_diffusion, tokenizer
-
-__all__ = ["RECIPES", "Recipe", "captioned", "codes", "latent_diffusion", "tokenizer"]
 
 
 @dataclass(frozen=True)
@@ -103,6 +100,11 @@ def ddpm_folder(build: Callable[..., nn.Module], steps: int, **sizes) -> Recipe:
     return Recipe(build, folders.photographs, lengths, args=folders.labels, shape=shape, **sizes)
 
 
+def latent(steps: int, start: Callable, **sizes) -> Recipe:
+    lengths = {"ci": 20, "cpu": steps, "gpu": 2 * steps}
+    return Recipe(partial(worded.latent_diffusion, **sizes), worded.codes, lengths, lr=3e-3, start=start)
+
+
 def clip(build: Callable[..., nn.Module], rows: Callable, steps: int = 4500, start: Callable | None = None) -> Recipe:
     return Recipe(build, rows, {"ci": 20, "cpu": steps, "gpu": 3 * steps}, lr=1e-3, start=start)
 
@@ -147,16 +149,14 @@ RECIPES: dict[str, Recipe] = {
     "ddpm-folder": ddpm_folder(folders.small, 3000, lr=2e-3),
     "ddpm-folder-paper": ddpm_folder(folders.paper, 3000, lr=2e-4, batch=128),
     "ae-shapes": Recipe(
-        KLAutoencoder, lambda split: captioned(split)[:1], {"ci": 20, "cpu": 3000, "gpu": 10_000}, lr=3e-3, batch=32
-    ),
-    "ldm-shapes": Recipe(
-        latent_diffusion,
-        codes,
-        {"ci": 20, "cpu": 12_000, "gpu": 20_000},
+        KLAutoencoder,
+        lambda split: worded.captioned(split)[:1],
+        {"ci": 20, "cpu": 3000, "gpu": 10_000},
         lr=3e-3,
         batch=32,
-        start=worded.with_autoencoder,
     ),
+    "ldm-shapes-unprompted": latent(4000, worded.with_autoencoder, drop=1.0),
+    "ldm-shapes": latent(12_000, worded.from_unprompted),
     "clip-shapes": clip(worded.clip_shapes, worded.paired),
     "clip-shapes-no-cross": clip(worded.clip_shapes, partial(worded.paired, without="cross")),
     "clip-photos": clip(worded.clip_shapes, worded.crops, steps=300, start=worded.from_clip_shapes),

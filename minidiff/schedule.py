@@ -69,6 +69,11 @@ class Schedule:
         shape = [expect.integer("shape", size, 1) for size in shape]
         return float(self(1.0)[1]) * randn(shape, torch.empty(()), generator)
 
+    def spread(self, n: int) -> Tensor:
+        """n points of the grid at random, (n,), one in each of n equal parts of it: no batch is all noise."""
+        even = (torch.randperm(n) + torch.rand(n)) / n  # in [0, 1)
+        return self.grid[(even * self.steps).long()]
+
     def transition(self, t, s, like: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Of q(x_t | x_s) for s < t, N(a x_s, b² I): the pair (a, b), shaped as by a call.
 

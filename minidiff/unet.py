@@ -25,8 +25,8 @@ class UNet(nn.Module):
     classes: labels are 0 ... classes - 1, and `classes` for no label (null); 0 for a net that takes none.
     attention: the levels, 0 the finest, where pixels attend to each other and, with `text`, to its words. text: a
     module that makes token ids (B, L) into words (B, L, text.width); id 0 is padding, which nobody attends to. Words
-    speak of places and of the whole: with them each pixel is told where it is (as in 1807.03247), and every block the
-    words' mean, added to the time as a label is: 68 % of what is asked for is drawn early in training, 33 % without.
+    speak of places and of the whole: with them each pixel is told where it is (as in 1807.03247), and every block their
+    sum, added to the time as a label is: 68 % of what is asked for is drawn early in training, 33 % without.
     time=False, skips=False: the same network blind to the time, or with blank copies, to see what they are for.
     Sources: Ronneberger et al. 2015 (1505.04597), fig. 1; residual blocks, time and attention from Ho et al. 2020
     (2006.11239), appendix B; FiLM and the label added to the time from Dhariwal & Nichol 2021 (2105.05233), section 3.
@@ -83,8 +83,9 @@ class UNet(nn.Module):
             return Told(embedding + self.embed_label(expect.labels("cond", cond, self.classes + 1, rows)))
         if self.text is not None:
             words, mask = self.text(_ids(cond, rows)), cond != 0
-            mean = (words * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
-            return Told(embedding + self.pool(mean), words, mask)
+            # Over the square root of their number, so that the sum is as large as one word: a mean is hardly heard.
+            pooled = (words * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1).sqrt()
+            return Told(embedding + self.pool(pooled), words, mask)
         return Told(embedding)
 
     def _placed(self, x: Tensor) -> Tensor:

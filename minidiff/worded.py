@@ -37,13 +37,22 @@ def captioned(split: str) -> tuple[Tensor, Tensor]:
     return images, tokenizer()(captions)
 
 
-@cache
-@torch.no_grad()
 def codes(split: str) -> tuple[Tensor, Tensor]:
     """The codes (N, 8, 8, 8) of those pictures in the shipped autoencoder, and the same token ids."""
     images, ids = captioned(split)
-    autoencoder = shipped("ae-shapes").to(images.device)
-    return torch.cat([autoencoder.encode(part)[0] for part in images.split(256)]), ids
+    return _shipped_codes(split, len(images)), ids
+
+
+@cache
+def _shipped_codes(split: str, n: int) -> Tensor:
+    images = data.shapes(split, n)[0]
+    return encoded(shipped("ae-shapes").to(images.device), images)
+
+
+@torch.no_grad()
+def encoded(autoencoder: nn.Module, images: Tensor) -> Tensor:
+    """The codes (N, latent, h, w) of many pictures, mu alone."""
+    return torch.cat([autoencoder.encode(part)[0] for part in images.split(256)])
 
 
 def shipped(name: str) -> nn.Module:
@@ -53,15 +62,15 @@ def shipped(name: str) -> nn.Module:
     return checkpoints.load(name)
 
 
-def latent_diffusion(**sizes) -> LatentDiffusion:
-    """Words to codes of `shapes`, on the cosine schedule, a tenth of the texts hidden.
+def latent_diffusion(drop: float = 0.1, **sizes) -> LatentDiffusion:
+    """Words to codes of `shapes`, on the cosine schedule; a share `drop` of the texts is hidden in training.
 
     It predicts x0, so that the loss looks where words matter, at large t, and not at the grain of a nearly clean code.
     """
     words, blank = tokenizer(), tokenizer().encode("")
     defaults = {"channels": 8, "widths": (64, 128), "attention": (1,), "text": WordEmbedding(words.vocabulary)}
     null = blank + [0] * (words.length - len(blank))  # as numbers: under "meta" a tensor has none
-    denoiser = Denoiser(UNet(**(defaults | sizes)), cosine(), predict="x0", null=null, drop=0.1)
+    denoiser = Denoiser(UNet(**(defaults | sizes)), cosine(), predict="x0", null=null, drop=drop)
     return LatentDiffusion(KLAutoencoder(), denoiser, words)
 
 
@@ -69,6 +78,11 @@ def with_autoencoder(model: LatentDiffusion, mu: Tensor, ids: Tensor) -> None:
     """The shipped autoencoder goes into a new model, and the size of its codes is measured."""
     model.autoencoder.load_state_dict(shipped("ae-shapes").state_dict())
     model.measure(mu)
+
+
+def from_unprompted(model: LatentDiffusion, mu: Tensor, ids: Tensor) -> None:
+    """The weights of the shipped "ldm-shapes-unprompted", which draws and never saw a word, go into a new model."""
+    model.load_state_dict(shipped("ldm-shapes-unprompted").state_dict())
 
 
 def brief(scene: Scene, rng: np.random.Generator) -> str:

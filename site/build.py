@@ -35,10 +35,12 @@ def build(out: Path, notebooks: list[Path]) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder)
         missed = lay_out(source, notebooks)
-        shutil.rmtree(out, ignore_errors=True)
+        made = source / "made" / "html"  # here: the stored pictures are written beside it, and are copied into it
         options = ["-c", str(HERE), "-d", str(source / ".doctrees"), *f"-q -b html -j {os.cpu_count()}".split()]
-        if code := build_main([*options, str(source), str(out)]):
+        if code := build_main([*options, str(source), str(made)]):
             raise SystemExit(code)
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.move(made, out)
     return missed
 
 

@@ -5,9 +5,9 @@ import torch
 
 from minidiff import data
 from minidiff.clip import CLIP, VisionTransformer, contrastive
-from minidiff.recipes import tokenizer
 from minidiff.text import TextEncoder
 from minidiff.widgets import lesson10 as widgets
+from minidiff.worded import tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -235,6 +235,34 @@ def test_the_posterior_is_bayes_rule_on_a_grid(schedule, t, s):
     assert got[1].item() == pytest.approx(std.item(), rel=1e-6)
 
 
+any_betas = st.lists(st.floats(1e-6, 0.9), min_size=1, max_size=12).map(from_betas)
+any_numbers = st.floats(-3, 3).map(lambda value: double(value)[:, None])
+
+
+@given(any_schedule | any_betas, any_time, st.floats(0.05, 0.95), any_numbers, any_numbers)
+def test_noising_and_one_step_back_is_noising_less(schedule, t, share, x0, eps):
+    """Of q(x_s | x_t, x0) over q(x_t | x0): its mean is alpha_s x0, its variance sigma_s²."""
+    s = share * t
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule(t), schedule(s)
+    x = schedule.add_noise(x0, t, eps)
+    assert ((x - alpha_t * x0) / sigma_t).item() == pytest.approx(eps.item(), rel=1e-6, abs=1e-6)
+    mean, _ = schedule.posterior(alpha_t * x0, x0, t, s)
+    assert mean.item() == pytest.approx((alpha_s * x0).item(), rel=1e-7, abs=1e-9)
+    moved, std = schedule.posterior(x, x0, t, s)
+    of_noise = schedule.posterior(alpha_t * x0 + sigma_t, x0, t, s)[0] - mean  # as far as eps = 1 moves the mean
+    assert (moved - mean).item() == pytest.approx((eps * of_noise).item(), rel=1e-6, abs=1e-7 * sigma_t.item())
+    assert (std**2 + of_noise**2).item() == pytest.approx(sigma_s.item() ** 2, rel=1e-6)
+
+
+@given(any_betas)
+def test_any_betas_are_found_again_on_the_grid(schedule):
+    alpha, sigma = schedule(torch.cat([torch.zeros(1), schedule.grid]).double())
+    assert len(schedule.grid) == schedule.steps and schedule.grid[-1] == 1 and (schedule.grid.diff() > 0).all()
+    assert (alpha.diff() < 0).all() and (sigma.diff() > 0).all() and (alpha**2 + sigma**2 - 1).abs().max() < 1e-12
+    again = from_betas(betas_of(schedule))
+    assert torch.allclose(again(again.grid)[0], schedule(schedule.grid)[0], rtol=1e-6)
+
+
 @each_schedule
 def test_the_posterior_at_t_0_is_the_clean_picture(schedule):
     x, x0 = torch.randn(2, 4, 2, generator=seeded())
@@ -363,3 +391,12 @@ X = torch.zeros(4, 2)
 def test_bad_input_is_named(call, error, told):
     with pytest.raises(error, match=told):
         call()
+
+
+def test_spread_times_lie_one_in_each_part_of_the_grid():
+    torch.manual_seed(0)
+    schedule = cosine(1000)
+    t = schedule.spread(50)
+    assert torch.isin(t, schedule.grid).all()
+    assert ((t - 1e-3) * 50).floor().long().sort().values.tolist() == list(range(50))
+    assert not torch.equal(t, t.sort().values)

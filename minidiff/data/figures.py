@@ -1,4 +1,4 @@
-"""The figures of `shapes`: their colours, sizes and outlines. Drawn from here, and recognised by it."""
+"""The figures of `shapes`: their colours, places, sizes and outlines. Drawn from here, and recognised by it."""
 
 import numpy as np
 
@@ -13,6 +13,7 @@ RGB = {  # in [0, 1]
     "black": (0.08, 0.08, 0.08),
     "white": (0.92, 0.92, 0.92),
 }
+PLACE = {"left": (-8, 0), "right": (8, 0), "top": (0, -8), "bottom": (0, 8), "middle": (0, 0)}  # x, y from the middle
 RADIUS = {"small": (4.0, 4.2), "large": (5.6, 5.9)}  # of the circle, pixels; the others have about its area
 
 

@@ -1,19 +1,19 @@
 """What is really in a picture of `shapes`, by colour and outline and no trained network: an incorruptible marker."""
 
 from functools import lru_cache
+from statistics import fmean
 
 import numpy as np
 from torch import Tensor
 
 from minidiff import expect
-from minidiff.data.figures import RADIUS, RGB, SIZE, coverage
-from minidiff.data.scenes import BACKGROUNDS, COLOURS, PLACES, SHAPES, Marks, Scene, Thing, asked, compare
+from minidiff.data.figures import PLACE, RADIUS, RGB, SIZE, coverage
+from minidiff.data.scenes import BACKGROUNDS, COLOURS, SHAPES, Marks, Scene, Thing, asked, compare
 
 APART = 0.25  # a pixel this far from the ground's colour (RGB in [0, 1]) belongs to a thing
 LEAST = 12  # pixels of a thing; less is a speck
 UNCLEAR = 0.30  # a colour further from all names, or an outline with a larger share of its pixels amiss, has no name
 BETWEEN = (RADIUS["small"][1] + RADIUS["large"][0]) / 2  # the radius from which a thing is large
-MIDDLE = {"left": (-8, 0), "right": (8, 0), "top": (0, -8), "bottom": (0, 8), "middle": (0, 0)}
 
 
 def read(images: Tensor) -> list[Scene | None]:
@@ -38,13 +38,9 @@ def marks(prompts: list[str], images: Tensor) -> Marks:
     if None in wanted:
         raise ValueError(f"prompts: got {prompts[wanted.index(None)]!r}, expected one or two figures, each of a colour")
     found = [mark for want, seen in zip(wanted, read(images)) for mark in compare(want, seen)]
-    by = {name: np.mean([right for other, right in found if other == name]) for name in dict.fromkeys(dict(found))}
-    pairs = float(by.pop("pair"))
-    return Marks(float(np.mean([right for name, right in found if name != "pair"])), pairs, _plain(by))
-
-
-def _plain(by: dict) -> dict[str, float]:
-    return {name: float(share) for name, share in by.items()}
+    by = {name: fmean(right for other, right in found if other == name) for name in dict.fromkeys(dict(found))}
+    pairs = by.pop("pair")
+    return Marks(fmean(right for name, right in found if name != "pair"), pairs, by)
 
 
 def _read(pictures: np.ndarray) -> list[Scene | None]:
@@ -82,7 +78,7 @@ def _thing(picture: np.ndarray, patch: np.ndarray, ground: np.ndarray, away: np.
     name = _name(colour, COLOURS)
     if amiss > UNCLEAR or name is None:
         return None
-    place = min(PLACES, key=lambda place: np.hypot(*(centre - SIZE / 2 - MIDDLE[place])))
+    place = min(PLACE, key=lambda place: np.hypot(*(centre - SIZE / 2 - PLACE[place])))
     return Thing(shape, name, "large" if radius > BETWEEN else "small", place)
 
 

@@ -12,11 +12,8 @@ from torch import Tensor
 
 from minidiff import expect
 from minidiff.data import read
-from minidiff.data.figures import RADIUS, RGB, SIZE, coverage
+from minidiff.data.figures import PLACE, RADIUS, RGB, SIZE, coverage
 from minidiff.data.scenes import SPLITS, Scene, asked, caption, imagine
-
-STEP = 8.0  # from the middle to a place at the side, pixels
-AWAY = {"left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1), "middle": (0, 0)}
 
 
 def shapes(split="train", n: int = 10_000, seed: int = 0, objects: int | None = None) -> tuple[Tensor, list[str]]:
@@ -40,8 +37,8 @@ def draw(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     y, x = np.mgrid[:SIZE, :SIZE] + 0.5
     picture = _texture(RGB[scene.background], x, y, rng)
     for thing in scene.things:
-        side, low_high = np.array(AWAY[thing.place]), RADIUS[thing.size]
-        centre = SIZE / 2 + STEP * side + rng.uniform(-0.4, 0.4, 2) + (side == 0) * rng.uniform(-1.5, 1.5, 2)
+        place, low_high = np.array(PLACE[thing.place]), RADIUS[thing.size]
+        centre = SIZE / 2 + place + rng.uniform(-0.4, 0.4, 2) + (place == 0) * rng.uniform(-1.5, 1.5, 2)
         cover = coverage(thing.shape, x - centre[0], y - centre[1], rng.uniform(*low_high))
         picture += cover * (_texture(RGB[thing.colour], x, y, rng) - picture)
     grain = 0.015 * rng.standard_normal(picture.shape)

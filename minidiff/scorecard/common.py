@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from minidiff import checkpoints, data, device, profile, seed_everything
-from minidiff.recipes import RECIPES
+from minidiff.recipes import RECIPES, Recipe
 from minidiff.tables import rounded
 from minidiff.train import Ema, run
 
@@ -37,10 +37,18 @@ def trained(name: str, seed: int) -> nn.Module:
     recipe = RECIPES[name]
     tensors = recipe.data("train")
     seed_everything(seed)
-    model = recipe.fresh(*tensors).to(device())
-    ema = Ema(model)
-    batches = data.batches(*tensors, size=recipe.batch, seed=seed)
-    run(recipe.fit(model, batches, recipe.steps[profile()], recipe.lr, seed=seed, ema=ema), desc=f"{name} seed {seed}")
+    model = recipe.fresh(*tensors)
+    return averaged(model, tensors, recipe, f"{name} seed {seed}", seed, steps=recipe.steps[profile()])
+
+
+def averaged(model: nn.Module, tensors, recipe: Recipe, desc: str, seed: int, batch=None, lr=None, **length):
+    """A new model's average, on the CPU, after so many `steps` or `seconds`; a batch and rate other than the recipe's.
+
+    (The model is made before, so that a caller may seed it and put something of its own into it.)
+    """
+    model = model.to(device())
+    ema, batches = Ema(model), data.batches(*tensors, size=batch or recipe.batch, seed=seed)
+    run(recipe.fit(model, batches, lr=lr or recipe.lr, seed=seed, ema=ema, **length), desc=desc)
     return ema.model.cpu()
 
 

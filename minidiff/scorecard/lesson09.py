@@ -4,15 +4,15 @@ from statistics import mean
 from time import perf_counter
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from minidiff import checkpoints, data, device, pick, seed_everything
+from minidiff import checkpoints, data, pick, seed_everything
 from minidiff.compression import KLAutoencoder, Pixels
 from minidiff.latent import LatentDiffusion, text_to_image
-from minidiff.recipes import RECIPES, latent_diffusion
+from minidiff.recipes import RECIPES
 from minidiff.scorecard import stored
-from minidiff.scorecard.common import Claim, spread
-from minidiff.train import Ema, fit, run
+from minidiff.scorecard.common import Claim, averaged, spread
+from minidiff.worded import encoded, latent_diffusion
 
 SCALE = 3.0  # of guidance, in all tables
 LIVE = 2500  # steps of the denoiser that take about 90 s on two cores
@@ -65,9 +65,9 @@ def shown(seed: int) -> LatentDiffusion:
     recipe = RECIPES["ldm-shapes"]
     tensors = recipe.data("train")
     seed_everything(seed)
-    model = recipe.fresh(*tensors).to(device())
+    model = recipe.fresh(*tensors)
     steps = pick(ci=20, cpu=LIVE, gpu=LIVE)
-    return _trained(model, tensors, recipe, f"ldm-shapes seed {seed}", seed, steps=steps)
+    return averaged(model, tensors, recipe, f"ldm-shapes seed {seed}", seed, steps=steps)
 
 
 def with_f(f: int, seconds: float, n: int = 300, seed: int = 0, pictures: int = 20_000) -> dict:
@@ -81,33 +81,20 @@ def with_f(f: int, seconds: float, n: int = 300, seed: int = 0, pictures: int = 
     autoencoder, squeezing = Pixels(), 0.0
     if f > 1:
         squeezing, recipe = SHARE * seconds, RECIPES["ae-shapes"]
-        autoencoder = _trained(KLAutoencoder(f=f), (images,), recipe, f"{name}, codes", seed, seconds=squeezing)
+        autoencoder = averaged(KLAutoencoder(f=f), (images,), recipe, f"{name}, codes", seed, seconds=squeezing)
     started = perf_counter()
-    mu = _codes(autoencoder, images)
+    mu = encoded(autoencoder, images)
     model = latent_diffusion(channels=autoencoder.latent)
     model.autoencoder = autoencoder.requires_grad_(False)
     model.measure(mu)
     left = seconds - squeezing - (perf_counter() - started)
-    model = _trained(model, (mu, model.ids(said)), RECIPES["ldm-shapes"], name, seed, seconds=max(left, 1e-3))
+    model = averaged(model, (mu, model.ids(said)), RECIPES["ldm-shapes"], name, seed, seconds=max(left, 1e-3))
     started = perf_counter()
     row = figures(model, n=n, seed=seed)
     took, weights = perf_counter() - started, sum(weight.numel() for weight in model.denoiser.parameters())
     made = {"f": f, "seconds": seconds, "of them autoencoder": squeezing, "denoiser": weights}
     made |= {"rebuilt pairs": rebuilt(autoencoder, n)["pairs"]}
     return made | {name: row[name] for name in ("attributes", "pairs")} | {"seconds a picture": round(took / n, 3)}
-
-
-def _trained(model: nn.Module, tensors: tuple[Tensor, ...], recipe, name: str, seed: int, **length) -> nn.Module:
-    """The averaged model after so many `steps` or `seconds`, on the CPU."""
-    model = model.to(device())
-    ema, batches = Ema(model), data.batches(*tensors, size=recipe.batch, seed=seed)
-    run(fit(model, batches, lr=recipe.lr, seed=seed, ema=ema, **length), desc=name)
-    return ema.model.cpu()
-
-
-@torch.no_grad()
-def _codes(autoencoder: nn.Module, images: Tensor) -> Tensor:
-    return torch.cat([autoencoder.encode(x)[0] for x in images.split(256)])
 
 
 def claims(seeds: list[int], full: bool) -> list[Claim]:

@@ -2,15 +2,15 @@
 
 import copy
 
-import torch
 from torch import nn
 
-from minidiff import checkpoints, data, pick, seed_everything
+from minidiff import checkpoints, pick, seed_everything
 from minidiff.clip import CLIP
-from minidiff.latent import LatentDiffusion, text_to_image
+from minidiff.latent import LatentDiffusion
 from minidiff.recipes import RECIPES
+from minidiff.scorecard.common import averaged
+from minidiff.scorecard.lesson09 import figures
 from minidiff.text import WordEmbedding
-from minidiff.train import Ema, run
 
 WORDS, TOWER = "a vector a word", "CLIP's text tower"
 
@@ -21,11 +21,10 @@ def clip_of_batch(batch: int, pictures: int, seed: int = 0) -> CLIP:
     tensors = recipe.data("train")
     seed_everything(seed)
     model = recipe.fresh(*tensors)
-    ema, batches = Ema(model), data.batches(*tensors, size=batch, seed=seed)
     # Adam's steps are as many times fewer as batches are larger; the square root is the usual half-way compensation.
     lr = recipe.lr * (batch / recipe.batch) ** 0.5
-    run(recipe.fit(model, batches, pictures // batch, lr, seed=seed, ema=ema), desc=f"batches of {batch}, seed {seed}")
-    return ema.model
+    desc = f"batches of {batch}, seed {seed}"
+    return averaged(model, tensors, recipe, desc, seed, batch, lr, steps=pictures // batch)
 
 
 def told_by(text: nn.Module, steps: int, seed: int = 0) -> LatentDiffusion:
@@ -35,21 +34,10 @@ def told_by(text: nn.Module, steps: int, seed: int = 0) -> LatentDiffusion:
     seed_everything(seed)
     model = recipe.fresh(*tensors)
     model.denoiser.net.text = text
-    ema, batches = Ema(model), data.batches(*tensors, size=recipe.batch, seed=seed)
-    run(recipe.fit(model, batches, steps, recipe.lr, seed=seed, ema=ema), desc=f"told by {type(text).__name__}")
-    return ema.model
+    return averaged(model, tensors, recipe, f"told by {type(text).__name__}", seed, steps=steps)
 
 
-def obeyed(model: LatentDiffusion, split: str, objects: int, n: int = 300) -> dict[str, float]:
-    """Share of attributes and of pairs right, of pictures of n held-out captions, 20 steps, guidance 3."""
-    said = data.shapes(split, n, 9, objects)[1]
-    parts, generator = [said[i : i + 50] for i in range(0, n, 50)], torch.Generator().manual_seed(0)
-    images = torch.cat([text_to_image(model, part, generator=generator) for part in parts])
-    marks = data.shapes.marks(said, images)
-    return {"attributes": marks.attributes, "pairs": marks.pairs}
-
-
-def words_table(seeds: list[int], steps: int | None = None) -> list[dict]:
+def words_table(seeds: list[int], steps: int | None = None, n: int = 300) -> list[dict]:
     """A row for each text module, seed, split and number of things: what is right after equally many steps.
 
     CLIP's text tower stays as "clip-shapes" has left it; the vectors of words are learned with the denoiser.
@@ -63,5 +51,6 @@ def words_table(seeds: list[int], steps: int | None = None) -> list[dict]:
             model = told_by(text, steps, seed)
             for split, things in (("test", 1), ("novel", 1), ("test", 2)):
                 about = {"told by": way, "seed": seed, "steps": steps, "split": split, "things": things}
-                rows.append(about | obeyed(model, split, things))
+                drawn = figures(model, split, things, n)
+                rows.append(about | {name: drawn[name] for name in ("attributes", "pairs")})
     return rows
