@@ -74,26 +74,36 @@ def unscaled() -> Figure:
     )
 
 
+SLIPS = ["time off by one", "variance for deviation", "sigma² for sigma", "larger variance", "divided twice"]
+SLIPS += ["noise in the last step", "sign of eps"]
+
+
 @exhibit
 def walks() -> Figure:
-    """Algorithm 2 down to a ring of eight clouds with the exact denoiser, and seven slips in it."""
-    ring, schedule = data.ring_mixture(), linear(100)
+    """Algorithm 2 in 25 long steps down to eight narrow clouds, the exact denoiser, and seven slips in it."""
+    means, std, schedule = data.ring_mixture().means, 0.06, linear(25)
+    ring = data.GaussianMixture([1 / 8] * 8, means, [std] * 8)
 
     def net(x, t, cond):
         alpha, sigma = schedule(t.clamp(min=1e-3))
         return (x - alpha[:, None] * ring.denoise(x, alpha, sigma)) / sigma[:, None]
 
-    names = ["time off by one", "variance for deviation", "sigma² for sigma", "larger variance", "divided twice"]
-    names += ["noise in the last step", "sign of eps"]
-    clouds = {"right": solutions06.ancestral}
-    clouds |= dict(zip(names, lesson06.PLANTED["06.sample"]))
+    ways = {"right": solutions06.ancestral} | dict(zip(SLIPS, lesson06.PLANTED["06.sample"]))
     figure, axes = plt.subplots(2, 4, figsize=(9.6, 5.2), layout="constrained")
-    for ax, (name, walk) in zip(axes.flat, clouds.items()):
+    for ax, (name, walk) in zip(axes.flat, ways.items()):
         x = walk(net, torch.randn(600, 2, generator=_seeded()), schedule, _seeded(1))
-        ax.scatter(*ring.sample(600, _seeded(2)).T, s=3, color=plot.COLOURS[3], linewidths=0)
-        ax.scatter(*x.T, s=3, color=plot.COLOURS[0 if name == "right" else 2], linewidths=0)
-        ax.set(xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), xticks=[], yticks=[], aspect="equal", title=name)
+        ax.scatter(*_outward(x, means, std).T, s=4, color=plot.COLOURS[0 if name == "right" else 2], linewidths=0)
+        for radius in (1, 2):
+            ax.add_patch(plt.Circle((0, 0), radius, fill=False, ls="--"))
+        ax.set(xlim=(-5, 5), ylim=(-5, 5), xticks=[], yticks=[], aspect="equal", title=name)
     return figure
+
+
+def _outward(x, means, std):
+    """Points (B, 2) from their nearest mean, in deviations, turned so that up is away from the middle of the ring."""
+    near = means[torch.cdist(x, means).argmin(1)]
+    (off_x, off_y), (up_x, up_y) = ((x - near) / std).T, (near / near.norm(dim=1, keepdim=True)).T
+    return torch.stack([off_x * up_y - off_y * up_x, off_x * up_x + off_y * up_y], 1)
 
 
 @exhibit

@@ -46,7 +46,7 @@ def test_code_sizes_shows_the_digit_the_autoencoder_and_pca(held_out):
     assert torch.allclose(theirs, LinearCode(train, 16).decode(LinearCode(train, 16).encode(x[5:6]))[0])
 
 
-def test_disturbed_codes_add_noise_and_drop_entries(model, held_out):
+def test_disturbed_codes_add_noise_and_drop_numbers(model, held_out):
     x = held_out[0][:8]
     explorer = widgets.disturbed_codes(model, x)
     z = model.encode(x)

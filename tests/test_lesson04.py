@@ -49,6 +49,18 @@ def test_a_match_is_a_function_of_its_settings_and_draws_no_numbers_of_others(lo
     assert first.losses == again.losses
 
 
+def test_real_points_and_fakes_differ_in_shape_not_only_in_colour():
+    match = Match(data.ring_mixture())
+    match.real, match.z, match.gan.generator.forward = torch.zeros(1, 2), torch.ones(1, 2), lambda z: z
+    match._field = lambda: np.full((48, 48, 3), 255, np.uint8)
+    page = pixels(match)[:380].min(2) < 200  # True where there is ink
+    spot = slice(187, 194)
+    other = int(190 * (1 - 1 / 2.6)), int(190 * (1 + 1 / 2.6))  # where (1, 1) lies
+    dot, cross = page[spot, spot], page[other[0] - 3 : other[0] + 4, other[1] - 3 : other[1] + 4]
+    assert dot.sum() > 4 and cross.sum() > 4 and not np.array_equal(dot, cross)
+    assert page[190, 186:195].sum() >= 3 > page[other[0], other[1] - 4 : other[1] + 5].sum()  # a cross is thin
+
+
 def test_the_field_is_orange_where_the_score_is_high():
     match = Match(data.ring_mixture())
     match.gan.discriminator.forward = lambda x: 5 * x[:, 0]

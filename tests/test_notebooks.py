@@ -154,6 +154,7 @@ def test_storing_a_notebook_runs_and_strips_it(tmp_path):
     live = "import ipywidgets, sys\nfrom IPython.display import display\ndisplay(ipywidgets.IntSlider())"
     cells = [code(live, count=7), code("print('a', end=' ', flush=True); print('b')", outputs=[]), code("6 * 7")]
     cells[0].metadata["execution"] = {"iopub.execute_input": "2026-01-01"}
+    cells[2].metadata["mystnb"] = {"image": {"alt": "for the reading site"}}
     nbformat.write(made(*cells, widgets={"state": {}}), path)
     store.store(path)
     stored = nbformat.read(path, as_version=4)
@@ -161,6 +162,7 @@ def test_storing_a_notebook_runs_and_strips_it(tmp_path):
     assert [cell.outputs[0].get("text") for cell in stored.cells[1:]] == ["a b\n", None]
     assert stored.cells[2].outputs[0].data["text/plain"] == "42"
     assert not stored.cells[0].outputs and not stored.cells[0].metadata
+    assert stored.cells[2].metadata.mystnb.image.alt == "for the reading site"
     assert list(tmp_path.iterdir()) == [path]
 
 

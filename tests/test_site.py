@@ -186,6 +186,18 @@ def test_an_exhibit_is_drawn(name):
     assert museum.EXHIBITS[name]().get_size_inches().min() > 1
 
 
+def test_every_slip_of_the_walk_is_seen():
+    """In the share of points within the circles, in how high they lie, or in how flat they are."""
+
+    def look(ax):
+        x, y = np.asarray(ax.collections[0].get_offsets()).clip(-9, 9).T
+        return np.array([(np.hypot(x, y) < 2).mean(), np.median(y), np.quantile(y, 0.8) - np.quantile(y, 0.2)])
+
+    right, *slips = map(look, museum.walks().axes)
+    assert len(slips) == 7
+    assert all(abs(slip - right).max() > 0.25 for slip in slips), (right, slips)
+
+
 def test_the_page_of_the_package_names_modules_that_exist():
     text = build.api()
     assert "automodule:: minidiff.schedule" in text and "automodule:: minidiff.data\n" in text

@@ -94,8 +94,7 @@ def _(attempt):
     x = (torch.rand(31, 1, 8, 8) ** 3 * 16).round() / 8 - 1
     got = shaped(attempt(x), (1, 8, 8), "One picture: the pictures go away, the pixels stay. dim=0.")
     slip = {"That is the mean, of least squared error. Write down the slope of Σ|x - c| in one pixel.": x.mean(0)}
-    hint = "Some other picture has a smaller mean absolute error. Do one pixel first."
-    close(got, x.median(0).values, hint, slips=slip)
+    close(got, x.median(0).values, "Another has a smaller mean absolute error. Do one pixel first.", slips=slip)
 
 
 @exercise("00.tempered", solution=right.tempered)
@@ -124,6 +123,7 @@ def _(attempt):
     require(torch.equal(whole, before), "It drew over the pictures it was given: x.clone() first.")
     close(got[:, :, :3], whole[:, :, :3], "The given rows must stay as they are: begin at place 8 * rows.")
     require(not torch.equal(got[:, :, 3:], whole[:, :, 3:]), "The lower rows are still the old ones: draw them.")
+    close(got, _onto(got), "A drawn level k = 0 … 16 is written into the picture as k / 8 - 1.")
     hint = "The drawn rows do not follow from the kept ones and the labels, pixel by pixel in reading order."
     close(got, right.finish(model, whole, labels, 3), hint, slips=_wrong_endings(model, whole, labels, 3))
     close(attempt(model, whole, labels, 8), whole, "With rows=8 nothing is left to draw.")

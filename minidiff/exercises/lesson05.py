@@ -175,18 +175,26 @@ def _(attempt):
     alpha, sigma = torch.tensor(0.3), torch.tensor(0.95)
     x = alpha * known[:5] + sigma * torch.randn(5, 1, 4, 4)
     got = shaped(attempt(x, known, alpha, sigma), (5, 1, 4, 4), "One guess for each row of x, of its shape.")
-    pictures, distances = known.flatten(1), torch.cdist(x.flatten(1), alpha * known.flatten(1))
-
-    def mean(exponent, axis=1):
-        return (exponent.softmax(axis) @ pictures).view_as(x)
-
-    unshrunk = -(torch.cdist(x.flatten(1), pictures) ** 2) / (2 * sigma**2)
-    slips = {
-        "That is the nearest picture: the best guess is the mean of all, weighted.": known[distances.argmin(1)],
-        "The exponent has the squared distance.": mean(-distances / (2 * sigma**2)),
-        "Distances are from alpha times each picture: x has shrunk on the way.": mean(unshrunk),
-        "Divide the squares by 2 sigma², as the normal density does.": mean(-(distances**2) / sigma**2),
-        "For each x the weights of the known ones sum to 1: axis 1.": mean(-(distances**2) / (2 * sigma**2), axis=0),
-    }
-    right = solutions.best_denoiser(x, known, alpha, sigma)
+    right, slips = solutions.best_denoiser(x, known, alpha, sigma), _slips_of_the_weights(x, known, alpha, sigma)
     close(got, right, "Weights exp(-|x - alpha known|² / (2 sigma²)), made to sum to 1.", slips=slips, rtol=1e-3)
+    far = attempt(40 + x, known, alpha, torch.tensor(0.05))
+    require(far.isfinite().all(), "Far from all pictures each exp(...) is 0, and 0 / 0 is NaN: softmax avoids that.")
+
+
+def _slips_of_the_weights(x, known, alpha, sigma) -> dict:
+    flat, pictures = x.flatten(1), known.flatten(1)
+    distances, unshrunk = torch.cdist(flat, alpha * pictures), torch.cdist(flat, pictures)
+    variance = 2 * sigma**2
+
+    def mean(squares, axis=1):
+        return ((-squares).softmax(axis) @ pictures).view_as(x)
+
+    return {
+        "That is the nearest picture: the best guess is the mean of all, weighted.": known[distances.argmin(1)],
+        "The exponent has the squared distance.": mean(distances / variance),
+        "Distances are from alpha times each picture: x has shrunk on the way.": mean(unshrunk**2 / variance),
+        "Divide the squares by 2 sigma², as the normal density does.": mean(distances**2 / sigma**2),
+        "For each x the weights of the known ones sum to 1: axis 1.": mean(distances**2 / variance, axis=0),
+        "The squares are summed over the pixels of a picture, not averaged.": mean(distances**2 / variance / 16),
+        "2 sigma² stands below the squares, not 2 sigma.": mean(distances**2 / (2 * sigma)),
+    }

@@ -1,4 +1,4 @@
-"""Lesson 06's checks: DDPM's two algorithms, attention, v, the average of weights, the best copier, a step's price."""
+"""Lesson 06's checks: DDPM's two algorithms, attention, v, the average of weights, who copies, a step's price."""
 
 import torch
 from torch import nn
@@ -120,18 +120,19 @@ def _(attempt):
 @exercise("06.average", solution=solutions.averaged, core=True)
 def _(attempt):
     model = nn.Linear(1, 1)
-    _fill(model, 0.0)
+    _fill(model, 5.0)
     average = attempt(model, (_fill(model, 10.0 * k) for k in range(1, 5)), decay=0.8)
     require(isinstance(average, nn.Module), "Return the averaged model.")
     require(average is not model, "That is the trained model itself: the average is kept and never used. Return it.")
     require(model.weight.item() == 40, "Training must go on with the model's own weights: average a copy.")
     mean = average.weight.item()
-    require(mean != 0, "The average has stayed where it began: change its weights in place, or consume the ticks.")
+    require(mean != 5, "The average has stayed where it began: change its weights in place, or consume the ticks.")
     slips = {
         "The last weights, not their average: was the copy made at the end, or overwritten?": 40.0,
         "decay and 1 - decay are swapped: the average moves by a small part, 1 - decay.": _recursion(0.2),
+        "The average starts from the weights as they are before training, not from 0.": _recursion(0.8, start=0.0),
         "That is the plain mean of the weights.": 25.0,
-        "All ticks were consumed first: change the average after each of them.": 40 * (1 - 0.8**4),
+        "All ticks were consumed first: change the average after each of them.": 40 - 35 * 0.8**4,
     }
     close(mean, _recursion(0.8), "After each tick: decay * average + (1 - decay) * weight.", slips=slips)
     close(average.bias.item(), mean, "Every weight is averaged, the bias too.")
@@ -144,38 +145,31 @@ def _fill(model, value):
         weight.fill_(value)
 
 
-def _recursion(decay):
-    mean = 0.0
+def _recursion(decay, start=5.0):
+    mean = start
     for k in range(1, 5):
         mean = decay * mean + (1 - decay) * 10 * k
     return mean
 
 
-@exercise("06.memoriser", solution=solutions.memoriser, core=True)
+@exercise("06.nearness", solution=solutions.nearness, core=True)
 def _(attempt):
-    train, alpha, sigma = torch.randn(7, 3), 0.6, 0.8
-    x = alpha * train[:4] + sigma * torch.randn(4, 3)
-    got = shaped(attempt(x, train, alpha, sigma), (4, 3), "An estimate for each row of x.")
-    plain, square = ((x[:, None] - scale * train).square().sum(2) for scale in (1, alpha))
+    train, samples = torch.randn(60, 1, 3, 3), torch.randn(4, 1, 3, 3)
+    got = shaped(attempt(samples, train, n=5), (4,), "One number for each sample.")
+    rising = torch.cdist(samples.flatten(1), train.flatten(1)).sort(1).values
+    nearest, near = rising[:, 0], rising[:, :5]
     slips = {
-        "In x_t the pictures are times alpha: compare with alpha * train.": _weighted(plain / 1.28, train),
-        "A normal density has 2 sigma² below the square, not sigma².": _weighted(square / 0.64, train),
-        "The square of the distance, not the distance.": _weighted(square.sqrt() / 1.28, train),
-        "The nearer the likelier: minus the squared distance.": _weighted(-square / 1.28, train),
-        "The estimate is a mean of the pictures, not of alpha times them.": 0.6 * _weighted(square / 1.28, train),
-        "The weights of one x sum to 1 over the training pictures.": (-square / 1.28).softmax(0) @ train,
-        "Divide the weights of one x by their sum.": (-square / 1.28).exp() @ train,
-        "2 sigma² is below the square, not 2 sigma.": _weighted(square / 1.6, train),
+        "The mean is that of the n nearest, not of all.": nearest / rising.mean(1),
+        "n is an argument: the mean of the n nearest.": nearest / rising[:, :50].mean(1),
+        "The n nearest include the nearest one.": nearest / rising[:, 1:6].mean(1),
+        "The nearest is itself one of the n nearest.": nearest / rising[:, 1:5].mean(1),
+        "Upside down: the nearest is divided by the mean.": near.mean(1) / nearest,
+        "Distances, not their squares.": nearest**2 / (near**2).mean(1),
+        "Divide by the mean of the n nearest: what is near depends on how dense the digits lie there.": nearest,
+        "Those are the farthest ones.": rising[:, -1] / rising[:, -5:].mean(1),
+        "Divide by the mean of the n nearest, not by the last of them.": nearest / near[:, -1],
     }
-    close(got, _weighted(square / 1.28, train), "Not the weighted mean of the training pictures.", slips=slips)
-    from minidiff.data import GaussianMixture
-
-    points = GaussianMixture(torch.full((7,), 1 / 7), train, torch.full((7,), 1e-4))
-    close(got, points.denoise(x, alpha, sigma), "Not equal to a GaussianMixture of seven points.", rtol=1e-3, atol=1e-3)
-
-
-def _weighted(energy, train):
-    return (-energy).softmax(1) @ train
+    close(got, nearest / near.mean(1), "Not the smallest distance over the mean of the n smallest.", slips=slips)
 
 
 @exercise("06.bound", solution=solutions.step_price)

@@ -143,16 +143,16 @@ def _thresholded(got, x0):
 def _(attempt):
     x, t, first, second = torch.randn(3, 1, 4, 4), torch.tensor(0.4), torch.tensor([1, 2, 3]), torch.tensor([7, 7, 9])
 
-    def denoise(x, t, cond):  # not linear in the label, as no network is
-        return _half(x, t, cond**2)
+    def denoise(x, t, cond):
+        require(isinstance(cond, torch.Tensor), "A label for each picture, the null label too: torch.full_like.")
+        return _half(x, t, cond**2)  # not linear in the label, as no network is
 
     got = shaped(attempt(denoise, first, second, 10, 3.0)(x, t), x.shape, "One estimate for each picture.")
     a, b, null = (denoise(x, t, label) for label in (first, second, torch.full((3,), 10)))
-    right = null + 3 * ((a + b) / 2 - null)
+    between, right = denoise(x, t, (first + second) // 2), null + 3 * ((a + b) / 2 - null)
     slips = {
         "Each label pulls with half of the scale.": null + 3 * (a - null) + 3 * (b - null),
-        "Average the two estimates; an average of two labels is a third label.": null
-        + 3 * (denoise(x, t, (first + second) // 2) - null),
+        "Average the two estimates; an average of two labels is a third label.": null + 3 * (between - null),
         "That moves from one label to the other: both start from the null label's estimate.": a + 3 * (b - a),
         "The second label took the null label's place: that moves away from it.": b + 3 * (a - b),
         "Two guided estimates are averaged, not added.": 2 * null + 3 * (a - null) + 3 * (b - null),

@@ -55,11 +55,11 @@ def averaged(model, ticks, decay=0.99):
     return average
 
 
-def memoriser(x, train, alpha, sigma):
-    """E[x0 | x_t = x] (B, D) if the training pictures (N, D), all equally likely, are all there is."""
-    distance = torch.cdist(x, alpha * train) ** 2  # (B, N)
-    weights = (-distance / (2 * sigma**2)).softmax(dim=1)
-    return weights @ train
+def nearness(samples, train, n=50):
+    """Samples (M, ...), training pictures (N, ...) -> (M,): distance to the nearest / mean of the n nearest."""
+    distances = torch.cdist(samples.flatten(1), train.flatten(1))  # (M, N)
+    near = distances.topk(n, largest=False).values  # (M, n), the nearest first
+    return near[:, 0] / near.mean(1)
 
 
 def step_price(x0, estimate, snr_s, snr_t):

@@ -43,7 +43,7 @@ def code_sizes(models: list[Autoencoder], train: Tensor, images: Tensor) -> Expl
 
 
 def disturbed_codes(model: Autoencoder, images: Tensor) -> Explorer:
-    """`images` above, below them decoded from disturbed codes: noise added, entries replaced by their mean."""
+    """`images` above, below them decoded from disturbed codes: noise added, numbers replaced by their mean."""
     z = _encoded(model, images)
     generator = torch.Generator().manual_seed(0)
     eps, order = torch.randn(z.shape, generator=generator), torch.randperm(model.code, generator=generator)
@@ -55,10 +55,10 @@ def disturbed_codes(model: Autoencoder, images: Tensor) -> Explorer:
 
     return Explorer(
         draw,
-        alt="{dropped} entries of each code dropped, noise of {noise} spreads added to the others",
+        alt="{dropped} numbers of each code dropped, noise of {noise} spreads added to the others",
         columns=len(images),
         noise=Slider("noise", 0.0, 2.0, 0.1, 0.0, unit="spreads"),
-        dropped=Slider("dropped", 0, model.code, 1, 0, unit="entries"),
+        dropped=Slider("dropped", 0, model.code, 1, 0, unit="numbers"),
     ).add_class("disturbed")
 
 

@@ -20,7 +20,8 @@ class Match:
     """A GAN in the plane with both its optimisers: `move_discriminator()`, `move_generator()`, `draw()`.
 
     The same settings give the same game. momentum: Adam's first beta. The picture shows where the discriminator says
-    real (orange) or fake (blue), real points (dark) and 256 of the generator (red), and the losses of the last moves.
+    real (orange) or fake (blue), real points (dark dots) and 256 of the generator (red crosses: their shape tells
+    them apart too), and the losses of the last moves.
     """
 
     def __init__(self, data: GaussianMixture, loss: str = "non-saturating", momentum: float = 0.5, seed: int = 0):
@@ -79,10 +80,11 @@ class Match:
         page = Image.new("RGB", (side, side + STRIP), "white")
         page.paste(Image.fromarray(self._field()).resize((side, side), Image.Resampling.BILINEAR))
         pen = ImageDraw.Draw(page)
-        for points, colour in ((self.real, "#282828"), (self.gan.generator(self.z[:256]), plot.COLOURS[2])):
-            places = side * (points / REACH * torch.tensor([1, -1]) + 1) / 2
-            for x, y in places.clamp(-9, side + 9).tolist():
-                pen.ellipse((x - 1.6, y - 1.6, x + 1.6, y + 1.6), fill=colour)
+        for x, y in _places(self.real, side):
+            pen.ellipse((x - 1.6, y - 1.6, x + 1.6, y + 1.6), fill="#282828")
+        for x, y in _places(self.gan.generator(self.z[:256]), side):
+            for up in (-2.6, 2.6):
+                pen.line((x - 2.6, y + up, x + 2.6, y - up), fill=plot.COLOURS[2], width=1)
         pen.rectangle((0, side, side, side + STRIP), fill="white")
         self._curve(pen, 0, (6, side), side // 2 - 12)
         self._curve(pen, 1, (side // 2 + 6, side), side // 2 - 12)
@@ -112,3 +114,8 @@ class Match:
             across = width / (len(losses) - 1)
             line = [(left + k * across, top + height * (1 - (v - low) / span)) for k, v in enumerate(losses)]
             pen.line(line, fill=plot.COLOURS[2 * player], width=2)
+
+
+def _places(points: torch.Tensor, side: int) -> list[list[float]]:
+    """Where points (N, 2) of the plane lie on a picture `side` screen pixels wide, from its upper left corner."""
+    return (side * (points / REACH * torch.tensor([1, -1]) + 1) / 2).clamp(-9, side + 9).tolist()

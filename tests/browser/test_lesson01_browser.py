@@ -41,14 +41,14 @@ def test_code_size_changes_the_picture_and_back(lesson):
     sizes.shows(eight)
 
 
-def test_noise_and_dropped_entries_change_the_picture_and_back(lesson):
+def test_noise_and_dropped_numbers_change_the_picture_and_back(lesson):
     disturbed = lesson.explorer("disturbed")
     clean = disturbed.picture()
     disturbed.press("noise", "ArrowRight", 2)
-    disturbed.alt("0 entries of each code dropped, noise of 0.2 spreads added to the others")
+    disturbed.alt("0 numbers of each code dropped, noise of 0.2 spreads added to the others")
     noisy = disturbed.changed(clean)
     disturbed.press("dropped", "ArrowRight")
-    disturbed.alt(re.compile("^1 entries"))
+    disturbed.alt(re.compile("^1 numbers"))
     disturbed.changed(noisy)
     disturbed.press("dropped", "ArrowLeft")
     disturbed.shows(noisy)

@@ -218,6 +218,11 @@ def sampled_and_pasted(model, x, labels, rows, generator=None):
     return torch.cat([x[:, :, :rows], drawn[:, :, rows:]], dim=2)
 
 
+def levels_as_shares(model, x, labels, rows, generator=None):
+    drawn = ended(model, x, labels, rows, generator)
+    return torch.cat([x[:, :, :rows], to_levels(drawn)[:, None, rows:] / 17 * 2 - 1], dim=2)
+
+
 def for_one_label(model, x, labels, rows, generator=None):
     return right.finish(model, x, labels[:1].expand(len(x)), rows, generator)
 
@@ -232,6 +237,6 @@ PLANTED = {
     "00.tempered": [multiplied, without_zero, after_softmax],
     "00.finish": [
         *(in_place, from_the_top, kept_whole, all_in_one_pass, one_pass_over_the_old, ended_by_column, ended_greedily),
-        *(without_the_generator, sampled_and_pasted, for_one_label),
+        *(without_the_generator, sampled_and_pasted, levels_as_shares, for_one_label),
     ],
 }

@@ -60,6 +60,11 @@ def distance(x, known, alpha):
     return torch.cdist(x.flatten(1), alpha * known.flatten(1))
 
 
+def underflows(x, known, alpha, sigma):
+    weights = (-(distance(x, known, alpha) ** 2) / (2 * sigma**2)).exp()
+    return (weights @ known.flatten(1) / weights.sum(1, keepdim=True)).view_as(x)
+
+
 PLANTED = {
     "05.step": [
         lambda x, beta, eps: (1 - beta) * x + beta * eps,  # no roots
@@ -117,5 +122,8 @@ PLANTED = {
         lambda x, known, alpha, sigma: weighted(x, known, -(distance(x, known, alpha) ** 2) / sigma**2),
         lambda x, known, alpha, sigma: estimate_x0(x, 0, alpha, sigma),  # nothing of `known`
         lambda x, known, alpha, sigma: weighted(x, known, -(distance(x, known, alpha) ** 2) / (2 * sigma**2), 0),
+        lambda x, known, alpha, sigma: weighted(x, known, -(distance(x, known, alpha) ** 2) / (32 * sigma**2)),
+        lambda x, known, alpha, sigma: weighted(x, known, -(distance(x, known, alpha) ** 2) / (2 * sigma)),
+        underflows,
     ],
 }

@@ -84,12 +84,20 @@ def consumed_first(model, ticks, decay=0.99):
     return average
 
 
-def weighted(energy, train):
-    return (-energy).softmax(1) @ train
+def from_nothing(model, ticks, decay=0.99):
+    average = copy.deepcopy(model)
+    for weight in average.parameters():
+        weight.data.zero_()
+    for _ in ticks:
+        with torch.no_grad():
+            for mean, weight in zip(average.parameters(), model.parameters()):
+                mean.lerp_(weight, 1 - decay)
+    return average
 
 
-def distance(x, train):
-    return torch.cdist(x, train) ** 2
+def nearest(samples, train, n, power=1, reduce="mean"):
+    distances = torch.cdist(samples.flatten(1), train.flatten(1)) ** power
+    return getattr(distances.sort(1).values[:, :n], reduce)(1)
 
 
 def attention(q, k, v, scale=0.5, dim=2):
@@ -136,15 +144,16 @@ PLANTED = {
         copied_late,
         never_updated,
         consumed_first,
+        from_nothing,
         lambda model, ticks, decay: averaged(model, ticks, 1 - decay),
     ],
-    "06.memoriser": [
-        lambda x, train, alpha, sigma: weighted(distance(x, train) / (2 * sigma**2), train),
-        lambda x, train, alpha, sigma: weighted(distance(x, alpha * train) / sigma**2, train),
-        lambda x, train, alpha, sigma: weighted(-distance(x, alpha * train) / (2 * sigma**2), train),
-        lambda x, train, alpha, sigma: (-distance(x, alpha * train) / (2 * sigma**2)).exp() @ train,
-        lambda x, train, alpha, sigma: weighted(distance(x, alpha * train) / (2 * sigma), train),
-        lambda x, train, alpha, sigma: alpha * weighted(distance(x, alpha * train) / (2 * sigma**2), train),
+    "06.nearness": [
+        lambda samples, train, n: nearest(samples, train, 1) / nearest(samples, train, len(train)),
+        lambda samples, train, n: nearest(samples, train, 1) / nearest(samples, train, 50),
+        lambda samples, train, n: nearest(samples, train, n) / nearest(samples, train, 1),
+        lambda samples, train, n: nearest(samples, train, 1) ** 2 / nearest(samples, train, n, power=2),
+        lambda samples, train, n: nearest(samples, train, 1),
+        lambda samples, train, n: nearest(samples, train, 1) / nearest(samples, train, n, reduce="amax"),
     ],
     "06.bound": [
         lambda x0, estimate, snr_s, snr_t: (snr_s - snr_t) * ((x0 - estimate) ** 2).flatten(1).sum(1),

@@ -55,6 +55,10 @@ def pulls(together):
     return two_labels
 
 
+def one_null_for_all(denoise, first, second, null, scale):
+    return lambda x, t: denoise(x, t, null) + scale * (denoise(x, t, first) + denoise(x, t, second))
+
+
 def adm(power=2, at="mean", late=False, scaled=True, reduce=torch.sum):
     def adm_mean(x, x0, log_prob, schedule, t, s, scale):
         mean, std = schedule.posterior(x, x0, t, s)
@@ -105,6 +109,7 @@ PLANTED = {
         pulls(lambda f, a, b, null, scale: 2 * f(null) + scale * (f(a) + f(b) - 2 * f(null))),
         pulls(lambda f, a, b, null, scale: (1 + scale) * (f(a) + f(b)) / 2 - scale * f(null)),
         pulls(lambda f, a, b, null, scale: scale * (f(a) + f(b)) / 2),
+        one_null_for_all,
     ],
     "08.adm_mean": [
         adm(power=1),
