@@ -1,7 +1,7 @@
 """The two files of a checkpoint: NAME.safetensors, and beside it NAME.json, the card that says how it was made.
 
 `write` is atomic for the pair, `read` finds every kind of damage before the weights are opened. The card's sha256
-detects damage, not malice.
+detects damage, not malice. Several processes may write and read the same pair at once.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -36,11 +36,12 @@ def read(path: Path) -> dict:
 
     CheckpointError if either is missing, unreadable, too large or broken, or the card is not the weights'.
     """
-    digest = _digest(path)
-    with suppress(CheckpointError):
-        if (found := _parse(_pending(path)))["sha256"] == digest:
-            return found
-    found = _parse(path.with_suffix(".json"))
+    with alone(path.parent):
+        digest = _digest(path)
+        with suppress(CheckpointError):
+            if (found := _parse(_pending(path)))["sha256"] == digest:
+                return found
+        found = _parse(path.with_suffix(".json"))
     if found["sha256"] != digest:
         which = f"its sha256 is {digest[:12]}…, on the card {found['sha256'][:12]}…"
         raise CheckpointError(path, f"is damaged, or is not the file its card was written for ({which})", AGAIN)
@@ -59,14 +60,38 @@ def write(path: Path, blob: bytes, card: dict) -> None:
         raise CheckpointError(path, f"would have {len(blob):,} bytes, the limit is {LIMIT:,}", "Make the model smaller")
     with errors_named(path, "cannot be written", ELSEWHERE):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _settle(path)
-        try:
-            with atomic(path) as file:
-                file.write(blob)
-                with atomic(_pending(path)) as waiting:
-                    waiting.write(text)
-        finally:
+        with alone(path.parent):
             _settle(path)
+            try:
+                with atomic(path) as file:
+                    file.write(blob)
+                    with atomic(_pending(path)) as waiting:
+                        waiting.write(text)
+            finally:
+                _settle(path)
+
+
+@contextmanager
+def output(path: Path) -> Iterator:
+    """`atomic` for one file by itself, with errors that say what to do."""
+    with errors_named(path, "cannot be written", ELSEWHERE), alone(path.parent), atomic(path) as file:
+        yield file
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator:
+    """While the block runs, whoever else asks for the same folder waits; a process that dies lets go of it.
+
+    Without it, two that write one file would share its .part. No promise where folders have no locks (Windows).
+    """
+    with ExitStack() as stack:
+        with suppress(ImportError, OSError, ValueError):  # reading or writing will tell what is wrong with the folder
+            import fcntl
+
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

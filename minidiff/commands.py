@@ -63,7 +63,7 @@ def sample(args) -> int:
     given = sampling.options(args.name, model, **{name: getattr(args, name) for name in names})
     told = sampling.conditions(args.name, model, n, args.label, args.prompt)
     images = sampling.draw(args.name, model, n, told, seed, given)
-    with cards.atomic(out) as file:
+    with cards.output(out) as file:
         if out.suffix == ".png":
             Image.fromarray(drawing.page(images)).save(file, "png")
         else:
@@ -125,7 +125,7 @@ def _place(out, *suffixes: str) -> Path:
             raise Refused(f"--out: {path} is there and is no file")
         path.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process may be trying the same place
     except OSError as error:
         raise Refused(f"--out: cannot write {path} ({error.strerror}); choose another place") from error
     return path

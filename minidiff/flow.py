@@ -1,4 +1,4 @@
-"""Lesson 03: the normalizing flow, a chain of steps that can be undone (RealNVP, 1605.08803; Glow, 1807.03039)."""
+"""Lesson 03: the normalising flow, a chain of steps that can be undone (RealNVP, 1605.08803; Glow, 1807.03039)."""
 
 import math
 

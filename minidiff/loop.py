@@ -130,12 +130,12 @@ class Loop(Iterator):
         self._look()
         due = self.step > self.saved[0] and self._clock() >= self.saved[1] + wait
         if self.file and self.rank == 0 and due:
-            self.saved = self.step, self._clock()
-            optimisers = [optimiser.state_dict() for optimiser in self.optimisers]
-            state = {"weights": self.model.state_dict(), "optimisers": optimisers, "run": self.saved}
+            run, optimisers = (self.step, self._clock()), [optimiser.state_dict() for optimiser in self.optimisers]
+            state = {"weights": self.model.state_dict(), "optimisers": optimisers, "run": run}
             if self.ema:
                 state["ema"], state["updates"] = self.ema.model.state_dict(), self.ema.updates
             self.file.write(state)
+            self.saved = run  # where the disk was full it is tried again
 
     def _restore(self) -> None:
         """Take up the state in the file, if there is one."""

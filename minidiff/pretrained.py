@@ -2,11 +2,14 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from minidiff.clip import CLIP, VisionTransformer
@@ -50,7 +53,7 @@ def from_folder(path) -> CLIP:
     It takes pictures in [-1, 1], as all of the course: the shift and scale of colours that such a CLIP expects
     (preprocessor_config.json, else CLIP's own) are worked into its first layer. With vocab.json and merges.txt it has
     its tokenizer too. FileNotFoundError says what is missing and where it is published; nothing is downloaded.
-    ValueError for another architecture than CLIP's.
+    ValueError for another architecture than CLIP's and for a damaged file; no file is ever run.
     """
     folder = Path(path)
     if missing := [name for name in NEEDED if not (folder / name).is_file()]:
@@ -58,14 +61,15 @@ def from_folder(path) -> CLIP:
             "it is published as openai/clip-vit-base-patch32 on huggingface.co; download it where there is a network"
         )
         raise FileNotFoundError(f"{folder}: {' and '.join(missing)} missing. A CLIP is a folder with both; {where}")
-    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config = _json(folder / "config.json")
     text, vision = TEXT | config.get("text_config", {}), VISION | config.get("vision_config", {})
     for part, said in (("text", text), ("vision", vision)):
         if said["hidden_act"] != "quick_gelu" or said["intermediate_size"] != 4 * said["hidden_size"]:
             found = f"{said['hidden_act']}, {said['intermediate_size']} inside {said['hidden_size']}"
             raise ValueError(f"{folder}: the {part} model has {found}; expected quick_gelu, 4 times as wide inside")
     model = _build(text, vision, config.get("projection_dim", 512))
-    model.load_state_dict(_renamed(safetensors.torch.load_file(folder / "model.safetensors")))
+    with _readable(folder / "model.safetensors") as file:
+        model.load_state_dict(_renamed(safetensors.torch.load_file(file)))
     _take_plain_pictures(model, COLOURS | _json(folder / "preprocessor_config.json"))
     if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         model.tokenizer = PublishedTokenizer(folder, text["max_position_embeddings"])
@@ -80,7 +84,7 @@ class PublishedTokenizer:
     """
 
     def __init__(self, folder: Path, length: int = 77):
-        self.ids, self.length = json.loads((folder / "vocab.json").read_text("utf-8")), length
+        self.ids, self.length = _json(folder / "vocab.json"), length
         lines = (folder / "merges.txt").read_text("utf-8").splitlines()
         pairs = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
         self.ranks = {pair: rank for rank, pair in enumerate(pairs)}
@@ -144,4 +148,17 @@ def _take_plain_pictures(model: CLIP, colours: dict) -> None:
 
 
 def _json(path: Path) -> dict:
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    with _readable(path):
+        if not isinstance(found := json.loads(path.read_text("utf-8")), dict):
+            raise ValueError(f"holds a {type(found).__name__}, expected names with values")
+    return found
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[Path]:
+    try:
+        yield path
+    except (OSError, ValueError, KeyError, RuntimeError, RecursionError, SafetensorError) as error:
+        raise ValueError(f"{path}: cannot be read as a CLIP's ({error}); download it again") from error

@@ -26,7 +26,7 @@ class UNet(nn.Module):
     attention: the levels, 0 the finest, where pixels attend to each other and, with `text`, to its words. text: a
     module that makes token ids (B, L) into words (B, L, text.width); id 0 is padding, which nobody attends to. Words
     speak of places and of the whole: with them each pixel is told where it is (as in 1807.03247), and every block their
-    sum, added to the time as a label is: 68 % of what is asked for is drawn early in training, 33 % without.
+    sum, added to the time as a label is. Early in training 68 % of what is asked for is drawn so, 33 % without.
     time=False, skips=False: the same network blind to the time, or with blank copies, to see what they are for.
     Sources: Ronneberger et al. 2015 (1505.04597), fig. 1; residual blocks, time and attention from Ho et al. 2020
     (2006.11239), appendix B; FiLM and the label added to the time from Dhariwal & Nichol 2021 (2105.05233), section 3.

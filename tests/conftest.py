@@ -1,9 +1,12 @@
 """For all tests: small sizes, one thread, the same seed for each test, and no way out of this machine."""
 
 import ipaddress
+import multiprocessing
 import os
 import socket
+import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import settings
@@ -60,6 +63,53 @@ def same_start():
     yield
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         pyplot.close("all")
+
+
+@pytest.fixture
+def little_room(capsys):
+    """`with little_room(n)`: no file of this process grows beyond n bytes, as where a disk fills up half through.
+
+    capsys, as what is printed must stay in memory: a progress bar that cannot be written would keep tqdm's lock.
+    """
+    resource = pytest.importorskip("resource", reason="this system has no limit to a file's size")
+
+    @contextmanager
+    def limited(n):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
+
+
+@pytest.fixture
+def forked():
+    """forked(do): `do()` in a copy of this process, which has all loaded that this one has."""
+    if "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("this system cannot copy a process")
+
+    def start(do):
+        process = multiprocessing.get_context("fork").Process(target=do, daemon=True)
+        process.start()
+        return process
+
+    return start
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 64 KiB, where the tests may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", disk], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no disk can be mounted here ({error})")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
 
 
 @pytest.fixture

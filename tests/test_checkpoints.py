@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import re
+import signal
 import struct
 import sys
 from contextlib import suppress
@@ -364,15 +365,19 @@ class Killed(BaseException):
     pass
 
 
-def stop_at(monkeypatch, event, dead):
-    """Raise before the event-th change on disk; if `dead`, before all that follow too: a kill cleans nothing up."""
+def killed():
+    raise Killed
+
+
+def stop_at(monkeypatch, event, dead, stop=killed):
+    """Stop before the event-th change on disk; if `dead`, before all that follow too: a kill cleans nothing up."""
     count = iter(range(10**6))
 
     def stopping(do):
         def step(*args, **kwargs):
             n = next(count)
             if n == event or dead and n > event:
-                raise Killed
+                stop()
             return do(*args, **kwargs)
 
         return step
@@ -400,6 +405,54 @@ def test_a_stop_at_any_moment_leaves_the_old_pair_or_the_new_one(dead, tmp_path,
         assert torch.equal(load(path).conv.weight, Tiny().conv.weight.half().float())
     assert kept == 2 and seeds[0] == 1 and seeds[-2] == 2  # from the old to the new, each seen
     assert seeds[:-1] == sorted(seeds[:-1])
+
+
+def test_kill_9_while_a_checkpoint_is_written(tmp_path, monkeypatch, forked):
+    """As above, by the real signal: nothing of Python's own cleaning up runs."""
+    path, seeds, ends = tmp_path / "a.safetensors", [], []
+
+    def die():
+        stop_at(monkeypatch, len(ends), True, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        write(path, seed=2)
+
+    while 0 not in ends:
+        write(path, seed=1)
+        (child := forked(die)).join()
+        ends.append(child.exitcode)
+        seeds.append(checkpoints.card(path)["seed"])
+        torch.manual_seed(seeds[-1])
+        assert torch.equal(load(path).conv.weight, Tiny().conv.weight.half().float())
+    assert set(ends[:-1]) == {-signal.SIGKILL} and len(ends) > 5
+    assert seeds == sorted(seeds) and set(seeds) == {1, 2}
+
+
+def test_two_processes_save_to_one_file_while_a_third_reads_it(tmp_path, forked):
+    path, reads = write(tmp_path / "a.safetensors", seed=1), set()
+    again = [lambda seed=seed: [write(path, seed=seed) for _ in range(30)] for seed in (1, 2)]
+    running = [forked(save) for save in again]
+    while any(child.is_alive() for child in running):
+        reads.add(checkpoints.card(path)["seed"])
+        assert type(load(path)) is Tiny
+    assert [child.exitcode for child in running] == [0, 0] and reads == {1, 2}
+    torch.manual_seed(checkpoints.card(path)["seed"])
+    assert torch.equal(load(path).conv.weight, Tiny().conv.weight.half().float())
+    assert sorted(os.listdir(tmp_path)) == ["a.json", "a.safetensors"]
+
+
+def test_two_processes_write_one_file_and_neither_meets_the_others_half(tmp_path, forked):
+    path, size = tmp_path / "a.npz", 2**20
+
+    def fill(byte):
+        for _ in range(20):
+            with cards.output(path) as file:
+                for _ in range(16):
+                    file.write(byte * (size // 16))
+
+    running = [forked(lambda byte=byte: fill(byte)) for byte in (b"a", b"b")]
+    while any(child.is_alive() for child in running):
+        with suppress(FileNotFoundError):
+            assert path.read_bytes() in (b"a" * size, b"b" * size)
+    assert [child.exitcode for child in running] == [0, 0] and os.listdir(tmp_path) == ["a.npz"]
 
 
 def test_a_second_kill(tmp_path, monkeypatch):
@@ -432,6 +485,20 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="cannot be written .No space left on device.*free the disk"):
         write(tmp_path / "a.safetensors")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_disk_that_fills_up_keeps_the_old_pair(good, little_room):
+    before = {file.name: file.read_bytes() for file in good.parent.iterdir()}
+    for room in range(0, max(map(len, before.values())), 97):
+        with (
+            little_room(room),
+            pytest.raises(CheckpointError, match="good.*cannot be written .File too.*free the disk"),
+        ):
+            write(good, seed=1)
+        assert {file.name: file.read_bytes() for file in good.parent.iterdir()} == before
+    with little_room(room + 97):
+        write(good, seed=1)
+    assert checkpoints.card(good)["seed"] == 1
 
 
 WATCHED = {

@@ -19,13 +19,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from minidiff import checkpoints, cli, commands, doctor, loop, train
+from minidiff import cards, checkpoints, cli, commands, doctor, loop, train
 from minidiff.compression import Pixels
 from minidiff.data import DownloadError, shapes
 from minidiff.denoiser import Denoiser
 from minidiff.latent import LatentDiffusion
-from minidiff.recipes import RECIPES, Recipe, tokenizer
+from minidiff.recipes import RECIPES, Recipe
 from minidiff.schedule import cosine
+from minidiff.worded import tokenizer
 
 SHIPPED = checkpoints.SHIPPED
 EVENTS = {}  # step -> what happens when `Labelled` computes its loss then
@@ -308,6 +309,78 @@ def test_a_full_disk(shell, monkeypatch):
     assert sorted(os.listdir()) == ["a.json", "a.safetensors"]
 
 
+LARGE = ("sample labelled-toy --n 500 --out a.npz", "sample labelled-toy --n 500 --out a.png")
+
+
+@pytest.mark.parametrize("line", [*LARGE, "train labelled-toy --out a.safetensors"])
+def test_a_disk_that_fills_up_half_through(line, shell, shipped, little_room):
+    Path(line.split()[-1]).write_bytes(b"what was there")
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    with little_room(100):
+        assert refused(shell(line), f"{line.split()[-1]}: cannot be written (File too large)", "free the disk")
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+    assert shell(line)[0] == 0
+
+
+def test_a_full_disk_at_the_end_of_a_run_loses_no_step(shell, monkeypatch, little_room):
+    """First there is no room for the state, then room for the state alone."""
+    line, calls = "train labelled-toy --steps 80 --out a.safetensors --resume", []
+    EVENTS.update({k: lambda: calls.append(1) for k in range(200)})
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    with little_room(1000):
+        assert refused(shell(line), "a.state cannot be written (File too large) and is not there; free the disk")
+    assert len(calls) == 50 and os.listdir() == []
+    with monkeypatch.context() as patch:
+        patch.setattr(cards, "atomic", full_disk)
+        assert refused(shell(line), "a.safetensors: cannot be written (No space left on device)", "free the disk")
+    assert len(calls) == 130 and os.listdir() == ["a.state"]
+    assert shell(line)[0] == 0 and len(calls) == 130
+    assert sorted(os.listdir()) == ["a.json", "a.safetensors"]
+
+
+def full_disk(path):
+    raise OSError(28, "No space left on device")
+
+
+def test_a_disk_of_64_kib(shell, shipped, small_disk):
+    (small_disk / "filler").write_bytes(bytes(64_000))
+    wanted = "cannot be written (No space left on device). Nothing was written: free the disk"
+    for line in (*LARGE, "train labelled-toy --out a.safetensors"):
+        assert refused(shell(line.replace("--out ", f"--out {small_disk}/")), f"{small_disk}/a.", wanted)
+    told = f"{small_disk}/a.state cannot be written (No space left on device) and is not there; free the disk"
+    assert refused(shell(f"train labelled-toy --out {small_disk}/a.safetensors --resume"), told)
+    assert os.listdir(small_disk) == ["filler"]
+    (small_disk / "filler").unlink()
+    for line in (*LARGE, "train labelled-toy --out a.safetensors --resume"):
+        assert shell(line.replace("--out ", f"--out {small_disk}/"))[0] == 0
+        (small_disk / line.split()[line.split().index("--out") + 1]).unlink()
+
+
+@pytest.mark.parametrize("more", ["", " --resume"])
+def test_two_processes_train_to_the_same_file(shell, forked, monkeypatch, more):
+    """With seeds of their own: what is left is the whole work of one of them."""
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    line = "train labelled-toy --steps 150 --out {}.safetensors --seed {}" + more
+    for seed in (1, 2):
+        shell(line.format(seed, seed))
+    whole = {seed: Path(f"{seed}.safetensors").read_bytes() for seed in (1, 2)}
+    for _ in range(3):
+        running = [forked(lambda seed=seed: sys.exit(cli.main(line.format("a", seed).split()))) for seed in (1, 2)]
+        for process in running:
+            process.join(60)
+        codes = {process.exitcode for process in running}
+        assert 0 in codes and codes <= ({0, 2} if more else {0})  # who finds the state of another run is refused
+        assert Path("a.safetensors").read_bytes() == whole[checkpoints.card("a.safetensors")["seed"]]
+        assert {path.name for path in Path().glob("*a.*")} == {"a.json", "a.safetensors"}
+
+
+def test_another_process_may_try_the_same_place(shell, monkeypatch):
+    """Both make sure that the file can be written, each with a file that it removes again."""
+    touch = Path.touch
+    monkeypatch.setattr(Path, "touch", lambda path: (touch(path), path.unlink() if path.suffix == ".probe" else None))
+    assert shell("train plain-toy --out a.safetensors")[0] == 0
+
+
 @pytest.fixture
 def shipped(shell):
     for name in ("labelled-toy", "plain-toy", "code-toy", "steps-toy", "text-toy"):
@@ -479,6 +552,14 @@ def test_every_recipe_trains_and_samples_or_says_why_not(shell, monkeypatch, pho
             assert refused(shell(f"sample {name}.safetensors --n 3 --out a.npz"), "nothing to sample")
 
 
+def test_a_damaged_photograph_is_named(shell, photographs, tmp_path):
+    (photographs / "bee" / "notes.jpg").write_text("which bees these are")
+    assert refused(
+        shell("train ddpm-folder --steps 1 --out a.safetensors"), "bee/notes.jpg' cannot be read", "remove it"
+    )
+    assert not list(tmp_path.glob("a.*"))
+
+
 def test_a_learners_folder_decides_the_labels_and_is_on_the_card(shell, photographs):
     moved = photographs.rename("mine")
     assert refused(shell("train ddpm-folder --steps 1 --out a.safetensors"), "which is no folder")
@@ -603,6 +684,7 @@ def test_doctor_on_a_house_in_disorder(shell, shipped, monkeypatch):
     monkeypatch.setenv("MINIDIFF_DEVICE", "cuda:99")
     Path("file").write_text("")
     monkeypatch.setenv("MINIDIFF_DATA", "file/below")
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", "file/home")
     Path("shipped/plain-toy.json").write_text("{")
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=5 * 10**8))
     monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=10**9))
@@ -610,9 +692,10 @@ def test_doctor_on_a_house_in_disorder(shell, shipped, monkeypatch):
     status, out, err = shell("doctor")
     assert status == 1 and "torchvision 0.20.1+cpu is older than 0.26" in out
     assert "0.5 GiB free at" in out and "0.9 GiB available, 2 GiB are needed" in out
-    assert failing(out) == ["torch and torchvision", "device", "data folder", "checkpoints", "disk", "memory"]
-    assert out.splitlines()[-1] == "6 of 11 to mend; begin with the first"
-    assert sum("What to do: " in line for line in out.splitlines()) == 6
+    folders = ["home folder", "data folder"]
+    assert failing(out) == ["torch and torchvision", "device", *folders, "checkpoints", "disk", "memory"]
+    assert out.splitlines()[-1] == "7 of 12 to mend; begin with the first"
+    assert sum("What to do: " in line for line in out.splitlines()) == 7
 
 
 def test_doctor_sees_two_builds_of_torch(shell, monkeypatch):

@@ -2,7 +2,10 @@
 
 import json
 import math
+import pickle
 import re
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -107,6 +110,37 @@ def test_what_a_folder_lacks_is_said(tmp_path):
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=": model.safetensors missing"):
         from_folder(tmp_path)
+
+
+class Trap:
+    """Unpickled, it would leave a file."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("sprung"),)
+
+
+@pytest.mark.parametrize(
+    "name, damage",
+    [
+        ("config.json", lambda blob: blob[:50]),
+        ("config.json", lambda blob: b"[]"),
+        ("config.json", lambda blob: b"\xff"),
+        ("model.safetensors", lambda blob: blob[:-1]),
+        ("model.safetensors", lambda blob: b""),
+        ("model.safetensors", lambda blob: pickle.dumps(Trap())),
+        ("model.safetensors", lambda blob: blob.replace(b"visual_projection", b"visual_projectiom")),
+        ("preprocessor_config.json", lambda blob: b"<html>Please log in</html>"),
+    ],
+)
+def test_a_damaged_file_of_a_folder_is_named(both, tmp_path, monkeypatch, name, damage):
+    monkeypatch.chdir(tmp_path)
+    for file in both[2].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    whole = (tmp_path / name).read_bytes() if (tmp_path / name).exists() else b""
+    (tmp_path / name).write_bytes(damage(whole))
+    with pytest.raises(ValueError, match=f"{name}: cannot be read as a CLIP's .*(?s:.*); download it again"):
+        from_folder(tmp_path)
+    assert not Path("sprung").exists()
 
 
 TEXTS = ["A photo  of a cat", "it's 42 dogs!?", "猫 café", "", "the the_end"]
@@ -335,6 +369,29 @@ def test_guidance_draws_a_code_for_each_prompt_from_the_same_noise():
 
     z = guided10.codes(Tiny(), guided10.nobody(Tiny()), ["a"] * 120, steps=3)
     assert z.shape == (120, 8, 8, 8) and z.max() <= guided10.LIMIT and calls == [100] * 3 + [20] * 3
+
+
+def test_both_clips_read_the_same_codes_with_more_and_more_noise():
+    images, added = lesson10.single("test", 20)[0], []
+
+    class Aware(Oracle):  # what was noised, it knows by heart
+        schedule = cosine()
+
+        def encode_image(self, x, t):
+            alpha, sigma = self.schedule(torch.tensor(t))
+            added.append((x - alpha * images) / sigma)
+            return super().encode_image(images)
+
+    class Lost(Oracle):
+        def encode_image(self, x):
+            assert x.shape == images.shape and not torch.equal(x, images)
+            return torch.ones(len(x), len(NAMES) + len(SHAPES))
+
+    painter = SimpleNamespace(encode=lambda x: x)
+    rows = lesson10.noise_table(painter, Lost(), Aware(), times=(0.3, 0.6), n=20)
+    assert [(row["t"], row[guided10.AWARE]) for row in rows] == [(0.3, 1), (0.6, 1)]
+    assert all(row[guided10.BLIND] < 0.3 for row in rows)
+    torch.testing.assert_close(*added, atol=1e-4, rtol=0)
 
 
 def test_a_noisy_clip_can_start_from_a_clip():

@@ -2,10 +2,17 @@
 
 import hashlib
 import itertools
+import pickle
+import struct
+import tempfile
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -251,6 +258,65 @@ def test_folder_names_the_damaged_picture(pets, damage):
     )
     with pytest.raises(ValueError, match="path: '.*odd one.png' cannot be read as a picture"):
         data.folder(pets)
+
+
+def photograph(file, damage):
+    """A .jpg that is cut, or is none: text, a pickle, or the head of a picture of 4 gigapixels."""
+    Image.effect_noise((64, 64), 80).save(file, quality=95)
+    whole, huge = file.read_bytes(), struct.pack(">IIBBBBB", 2**16, 2**16, 8, 2, 0, 0, 0)
+    head = b"IHDR" + huge
+    file.write_bytes(
+        {
+            "cut": whole[: len(whole) // 2],
+            "text": b"a list of what is in this folder\n",
+            "pickle": pickle.dumps(Trap()),
+            "huge": b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head)),
+        }[damage]
+    )
+
+
+class Trap:
+    """Unpickled, it would leave a file."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("sprung"),)
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "pickle", "huge"])
+def test_folder_names_the_damaged_photograph(pets, damage, monkeypatch):
+    monkeypatch.chdir(pets)
+    photograph(pets / "dog" / "2.jpg", damage)
+    with pytest.raises(ValueError, match="path: '.*2.jpg' cannot be read as a picture .*: mend or remove it"):
+        data.folder(pets)
+    assert not (pets / "sprung").exists()
+    (pets / "dog" / "2.jpg").unlink()
+    (pets / "dog" / "2.jpg").symlink_to(pets / "gone.jpg")
+    with pytest.raises(ValueError, match="path: '.*2.jpg' cannot be read as a picture .*No such file"):
+        data.folder(pets)
+
+
+@settings(max_examples=25)
+@given(
+    st.dictionaries(
+        st.text("ab Zé猫", min_size=1, max_size=6).filter(lambda name: name.strip() == name),
+        st.lists(st.tuples(*[st.integers(1, 60)] * 2, *[st.integers(0, 255)] * 3), min_size=1, max_size=3),
+        min_size=1,
+        max_size=4,
+    ),
+    st.integers(1, 24),
+)
+def test_any_folder_of_flat_pictures_is_read(classes, size):
+    """Whatever their sizes, names and number: one row each, by class, in the colour that they have."""
+    with tempfile.TemporaryDirectory() as root:
+        for name, pictures in classes.items():
+            Path(root, name).mkdir()
+            for i, (width, height, *rgb) in enumerate(pictures):
+                Image.new("RGB", (width, height), tuple(rgb)).save(Path(root, name, f"{i}.png"))
+        x, y, names = data.folder(root, size=size)
+    wanted = [(i, rgb) for i, name in enumerate(sorted(classes)) for *_, rgb in [(p, p[2:]) for p in classes[name]]]
+    assert names == sorted(classes) and y.tolist() == [i for i, _ in wanted]
+    colours = torch.tensor([rgb for _, rgb in wanted]) / 127.5 - 1
+    assert x.shape == (len(wanted), 3, size, size) and (x - colours[:, :, None, None]).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize(

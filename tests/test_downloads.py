@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -167,6 +168,28 @@ def half_then_silent(handler):
     handler.server.release.wait(20)
 
 
+def endless(handler):
+    """Never the last byte, and nothing said of a length."""
+    handler.begin(None)
+    for _ in range(10_000):
+        handler.wfile.write(bytes(1 << 16))
+
+
+def drips(handler):
+    """A slow line: each piece comes in time, all of them together do not."""
+    handler.begin(len(handler.content))
+    for start in range(0, len(handler.content), 600):
+        handler.wfile.write(handler.content[start : start + 600])
+        handler.wfile.flush()
+        time.sleep(0.05)
+
+
+def says_more(handler):
+    """All of the file, and the end of the connection where more was promised."""
+    handler.begin(len(handler.content) + 1000)
+    handler.wfile.write(handler.content)
+
+
 def garbage(handler):
     handler.wfile.write(b"\x00\xff not http at all\r\n\r\n")
 
@@ -259,6 +282,7 @@ def label_bytes():
         (says_less, "bytes came"),
         (says_nothing, "bytes came"),
         (flipped, "bytes came"),
+        (endless, "more than 2,000,000 bytes came"),
         (silent, "timed out"),
         (half_then_silent, "timed out"),
         (garbage, "from http"),
@@ -266,6 +290,7 @@ def label_bytes():
 )
 def test_a_failure_is_told_and_leaves_nothing_half(server, tmp_path, monkeypatch, way, reason):
     server.ways[IMAGES] = way
+    monkeypatch.setattr(downloads, "LIMIT", 2_000_000)
     if reason == "timed out":
         monkeypatch.setattr(downloads, "TIMEOUT", 0.3)
     with pytest.raises(DownloadError, match=reason) as caught:
@@ -278,6 +303,45 @@ def test_a_failure_is_told_and_leaves_nothing_half(server, tmp_path, monkeypatch
     monkeypatch.setattr(downloads, "TIMEOUT", 5.0)
     server.ways.clear()
     server.release.set()
+    assert data.mnist()[0].shape == (7, 1, 28, 28)
+
+
+@pytest.mark.parametrize("way", [drips, says_more])
+def test_a_whole_file_will_do_however_it_came(server, tmp_path, monkeypatch, way):
+    monkeypatch.setattr(downloads, "TIMEOUT", 0.3)  # drips takes half a second
+    server.ways[IMAGES] = way
+    assert data.mnist()[0].shape == (7, 1, 28, 28) and kept(tmp_path) == sorted(f"mnist/{name}" for name in MNIST)
+
+
+def test_no_archive_is_larger_than_the_limit():
+    assert downloads.LIMIT > 1.1 * 170_498_071  # CIFAR-10's; the others have a fifth of it at most
+
+
+@pytest.mark.parametrize("room", [0, 3000])
+def test_a_full_disk_is_told_and_leaves_nothing_half(server, tmp_path, monkeypatch, little_room, room):
+    monkeypatch.setattr(datasets.MNIST, "mirrors", 2 * datasets.MNIST.mirrors)
+    with little_room(room), pytest.raises(DownloadError, match=r"could not get train-images.*no room in .*mnist.*free"):
+        data.mnist()
+    assert kept(tmp_path) == [] and len(server.asked) == 1  # the other mirror would not make room
+    assert data.mnist()[0].shape == (7, 1, 28, 28)
+
+
+def test_no_room_to_unpack_is_told(server, tmp_path, monkeypatch, little_room):
+    data.mnist()
+    (tmp_path / "aside").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "aside"))
+    with little_room(3000), pytest.raises(DownloadError, match="could not read MNIST: no room in .*aside .*set TMPDIR"):
+        data.mnist()
+    assert kept(tmp_path) == sorted(f"mnist/{name}" for name in MNIST) and not list((tmp_path / "aside").iterdir())
+
+
+def test_a_disk_of_64_kib(server, small_disk, monkeypatch):
+    monkeypatch.setenv("MINIDIFF_DATA", str(small_disk))
+    (small_disk / "filler").write_bytes(bytes(61_000))
+    with pytest.raises(DownloadError, match="no room in .*mnist .No space left on device.*MINIDIFF_DATA"):
+        data.mnist()
+    assert sorted(path.name for path in small_disk.rglob("*")) == ["filler", "mnist"]
+    (small_disk / "filler").unlink()
     assert data.mnist()[0].shape == (7, 1, 28, 28)
 
 
@@ -326,6 +390,34 @@ def test_a_damaged_file_is_never_read_when_it_cannot_be_fetched(server, tmp_path
         data.cifar10()
 
 
+class Trap:
+    """Unpickled, it would leave a file."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("sprung"),)
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_a_foreign_archive_is_never_unpickled(server, tmp_path, monkeypatch, by_hand):
+    """CIFAR-10's parts are pickles: they are read only where the archive is the published one."""
+    monkeypatch.chdir(tmp_path)
+    foreign = cifar_archive(CIFAR_PARTS | {"data_batch_1": pickle.dumps(Trap())})
+    file = tmp_path / "data" / "cifar10" / datasets.CIFAR10.filename
+    server.ways[file.name] = missing
+    if by_hand:
+        file.parent.mkdir(parents=True)
+        file.write_bytes(foreign)
+    else:
+        server.files[f"/cifar/{file.name}"] = foreign
+        server.ways.clear()
+    with pytest.raises(DownloadError, match="could not get cifar-10-python.tar.gz"):
+        data.cifar10()
+    assert not Path("sprung").exists()
+    server.ways.clear()
+    server.files[f"/cifar/{file.name}"] = CIFAR
+    assert data.cifar10()[0].shape == (10, 3, 32, 32) and file.read_bytes() == CIFAR
+
+
 def test_a_whole_file_from_another_process_will_do(server, tmp_path):
     def overtaken(handler):
         (tmp_path / "data" / "mnist" / IMAGES).write_bytes(handler.content)
@@ -335,7 +427,10 @@ def test_a_whole_file_from_another_process_will_do(server, tmp_path):
     assert data.mnist()[0].shape == (7, 1, 28, 28)
 
 
-def test_the_stop_button_leaves_nothing_half(server, tmp_path):
+def test_the_stop_button_leaves_nothing_half(server, tmp_path, monkeypatch):
+    own = threading.RLock()  # stopped as it draws, a bar of tqdm keeps its lock: the next thread would wait for ever
+    monkeypatch.setattr(downloads.tqdm, "_lock", own, raising=False)
+
     def stop(handler):
         handler.begin(len(handler.content))
         handler.wfile.write(handler.content[:100])

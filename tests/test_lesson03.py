@@ -89,7 +89,7 @@ def test_the_way_between_two_digits_begins_and_ends_at_them(digits, held_out):
         assert torch.equal(first, x[2]) and torch.equal(second, x[4]) and torch.allclose(pixels, x[end])
         assert torch.allclose(code, x[end], atol=1e-4)
     explorer.set(way=0.5)
-    assert explorer.picture.alt.startswith(f"a {y[2]}, then 50% of the way to a {y[4]}")
+    assert explorer.picture.alt.startswith(f"digit {y[2]}, number 2, then 50% of the way to digit {y[4]}, number 4")
     with torch.no_grad():
         half = digits.inverse((digits(x[2:3] + 1 / 16)[0] + digits(x[4:5] + 1 / 16)[0]) / 2) - 1 / 16
     assert torch.allclose(explorer.draw(**explorer.values)[1], half[0].clamp(-1, 1), atol=1e-4)
@@ -129,7 +129,7 @@ def test_the_flow_beats_independent_pixels_and_the_gaussian(digits):
     vae, pixels = checkpoints.load("vae-digits-levels"), checkpoints.load("pixels-digits")
     bits = {row["model"]: row["bits/dim"] for row in lesson03.bits(digits, vae, pixels)}
     assert bits["uniform, exact"] == pytest.approx(math.log2(17))
-    assert bits["full-covariance Gaussian (upper bound)"] == pytest.approx(2.94, abs=0.01)
+    assert bits["Gaussian, full covariance (upper bound)"] == pytest.approx(2.94, abs=0.01)
     flow = bits["flow (upper bound)"]
     assert bits["pixel by pixel, exact"] < flow < bits["independent pixels, exact"] - 0.2
 

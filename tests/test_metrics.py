@@ -6,6 +6,8 @@ import math
 import pytest
 import scipy.linalg
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics.pairwise import polynomial_kernel
 from torch import nn
 
@@ -261,6 +263,37 @@ def test_distances_are_symmetric(name):
     assert SETS[name](a, b) == pytest.approx(SETS[name](b, a), rel=1e-9)
 
 
+@st.composite
+def any_two_sets(pick):
+    """Features of one width, of any scale, some of them copies or constant."""
+    n, m, d = pick(st.integers(5, 14)), pick(st.integers(5, 14)), pick(st.integers(1, 8))
+    draw = torch.Generator().manual_seed(pick(st.integers(0, 2**32)))
+    a, b = (torch.randn(rows, d, generator=draw, dtype=torch.float64) for rows in (n, m))
+    if pick(st.booleans()):
+        a[1:3] = a[0]
+    if pick(st.booleans()):
+        a[:, 0] = b[:, 0] = 1.0
+    b = b * pick(st.sampled_from([0.0, 0.1, 1.0, 10.0])) + pick(st.floats(-3, 3))
+    scale = 10.0 ** pick(st.integers(-4, 4))
+    return scale * a, scale * b, scale, draw
+
+
+@given(any_two_sets())
+def test_what_holds_of_any_two_sets(drawn):
+    a, b, scale, draw = drawn
+    there, back = frechet_distance(a, b), frechet_distance(b, a)
+    assert there >= 0 and there == pytest.approx(back, rel=1e-8, abs=1e-10 * scale**2)
+    assert all(0 <= frechet_distance(x, x) <= 1e-10 * scale**2 for x in (a, b))
+    assert there / scale**2 == pytest.approx(frechet_distance(a / scale, b / scale), rel=1e-6, abs=1e-9)
+    shuffled = a[torch.randperm(len(a), generator=draw)]
+    assert frechet_distance(shuffled, b) == pytest.approx(there, rel=1e-8, abs=1e-10 * scale**2)
+    precision, recall = precision_recall(a, b)
+    assert 0 <= precision <= 1 and 0 <= recall <= 1 and precision_recall(b, a) == (recall, precision)
+    assert precision_recall(shuffled, b) == (precision, recall) and precision_recall(a, a) == (1, 1)
+    assert 0 <= nearest_share(a, b, b[:3]) <= 1 and nearest_share(a, b, b) == 0.5
+    assert kernel_distance(a, b) == pytest.approx(kernel_distance(b, a), rel=1e-6, abs=1e-9 * max(1, scale) ** 6)
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_chunking_of_the_pairs_does_not_matter(name, monkeypatch):
     a, b = rand(30, 5), rand(20, 5) + 0.4
@@ -451,3 +484,15 @@ def test_bits_per_dim_of_uniform_levels_is_their_logarithm():
         metrics.bits_per_dim(torch.tensor([float("nan")]), 64)
     with pytest.raises(ValueError, match="dims: got 0"):
         metrics.bits_per_dim(uniform, 0)
+
+
+@given(st.lists(st.floats(1e-3, 1 - 1e-3), min_size=2, max_size=9), st.integers(1, 50))
+def test_bits_per_dim_is_the_length_of_a_code(weights, dims):
+    """Of `dims` pixels drawn alike, entropy is the fewest bits; any other code is longer, by the divergence."""
+    p = torch.tensor(weights, dtype=torch.float64)
+    p, q = p / p.sum(), p.flip(0) / p.sum()
+    rows = torch.repeat_interleave(torch.arange(len(p)), (p * 100_000).round().long())  # each level as often as p says
+    own, other = (metrics.bits_per_dim(dims * code[rows].log(), dims) for code in (p, q))
+    entropy, divergence = -(p * p.log2()).sum().item(), (p * (p / q).log2()).sum().item()
+    assert own == pytest.approx(entropy, abs=2e-3) and 0 <= own <= math.log2(len(p)) + 1e-9
+    assert other - own == pytest.approx(divergence, abs=5e-3)

@@ -7,6 +7,8 @@ from functools import cache
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from minidiff import schedule
@@ -282,6 +284,40 @@ def test_times_fall_from_the_start_to_0():
     assert torch.allclose(times(1000)[:-1].flip(0).float(), SCHEDULES["cosine"].grid)
     for steps in (1, 3, 7, 49, 1000):
         assert times(steps)[0] == 1 and times(steps)[-1] == 0 and len(times(steps)) == steps + 1
+
+
+@settings(max_examples=50)
+@given(st.sampled_from(list(PATHS.values())), st.integers(1, 60), st.floats(0.01, 1), st.floats(0.1, 10))
+def test_any_times_are_taken_by_a_sampler(path, steps, begin, power):
+    at = times(steps, begin, power)
+    assert (len(at), at[0], at[-1]) == (steps + 1, begin, 0) and (at.diff() < 0).all()
+    one = GaussianMixture([1.0], torch.ones(1, 1, dtype=torch.float64), [0.5])
+    assert torch.isfinite(last(sample(exact(one, path), torch.ones(1, 1, dtype=torch.float64), at, path))).all()
+
+
+any_way = st.sampled_from([(1, 0.0), (1, 0.3), (1, 1.0), (2, 0.0), (2, 1.0)])  # order and eta
+some_times = st.lists(st.floats(0.02, 0.98), max_size=12, unique=True).map(lambda at: [1.0, *sorted(at)[::-1], 0.0])
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(list(PATHS)), any_way | st.none(), some_times, st.floats(-2, 2), st.floats(0.1, 2))
+def test_any_walk_to_a_gaussian_ends_at_its_mean(name, way, at, mean, std):
+    """Its best denoiser is a line in x, so that the mean stays right with however few steps, at whatever times."""
+    path, n = PATHS[name], 2000
+    one = GaussianMixture([1.0], torch.full((1, 1), mean, dtype=torch.float64), [std])
+    alpha, sigma = path(1.0)
+    x = alpha * mean + math.sqrt(alpha**2 * std**2 + sigma**2) * noise(n, 1, seed=1, dtype=torch.float64)
+    at = torch.tensor(at, dtype=torch.float64)
+    if way:
+        order, eta = way
+        steps = list(sample(exact(one, path), x, at, path, order=order, eta=eta, generator=seeded(2)))
+    else:
+        steps = list(heun(exact(one, path), x, at, path))
+    assert all(torch.isfinite(step.x).all() and torch.isfinite(step.x0).all() for step in steps)
+    end = steps[-1].x
+    assert abs(end.mean().item() - mean) <= 5 * end.std().item() / math.sqrt(n) + 1e-9
+    if way == (1, 1.0):
+        assert end.std().item() <= std * 1.1  # too few steps make it too narrow, never too wide
 
 
 def test_steps_carry_their_number_time_and_estimate():

@@ -5,10 +5,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from minidiff import data
 from minidiff.data.figures import RGB, coverage
-from minidiff.data.scenes import BACKGROUNDS, COLOURS, NOVEL, PLACES, SEEN, SHAPES, Scene, Thing, caption, compare
+from minidiff.data.scenes import (
+    BACKGROUNDS,
+    COLOURS,
+    NOVEL,
+    PLACES,
+    SEEN,
+    SHAPES,
+    SIZES,
+    Scene,
+    Thing,
+    caption,
+    compare,
+)
+from minidiff.data.shapes import draw
 
 shapes = data.shapes
 
@@ -24,6 +39,33 @@ def test_what_is_drawn_is_read(split, objects):
     truth = shapes.scenes(split, 2000, seed=1, objects=objects)
     right = [order(seen) == order(scene) for seen, scene in zip(shapes.read(images), truth)]
     assert np.mean(right) >= 0.995
+
+
+@st.composite
+def any_scene(pick):
+    """One or two things of any pair, side by side as the world places them, on a ground of another colour."""
+    places = [[place] for place in PLACES] + [["left", "right"], ["right", "left"], ["top", "bottom"]]
+    choose = lambda options: pick(st.sampled_from(options))  # noqa: E731
+    things = [Thing(choose(SHAPES), choose(COLOURS), choose(SIZES), place) for place in choose(places)]
+    return Scene(tuple(things), choose([c for c in BACKGROUNDS if c not in {thing.colour for thing in things}]))
+
+
+@settings(max_examples=60)
+@given(any_scene(), st.integers(0, 2**32))
+def test_any_scene_is_read_as_it_was_drawn_and_understood_as_it_is_told(scene, seed):
+    rng = np.random.default_rng(seed)
+    [seen] = shapes.read(torch.from_numpy(draw(scene, rng))[None])
+    assert order(seen) == order(scene)
+    assert all(right for _, right in compare(shapes.asked(caption(scene, rng)), seen))
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2**32), st.sampled_from([1, 2, 4, 8, 16, 32]), st.floats(0, 1))
+def test_any_picture_at_all_is_read_or_not_and_never_fails(seed, blocks, scale):
+    rough = torch.rand(3, 3, blocks, blocks, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    pictures = scale * rough.repeat_interleave(32 // blocks, 2).repeat_interleave(32 // blocks, 3)
+    for seen in shapes.read(pictures):
+        assert seen is None or 1 <= len(seen.things) <= 2 and None not in seen.things and seen.background
 
 
 def test_a_broken_picture_is_not_read():

@@ -14,6 +14,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from train_child import batches, killable, line, weights, write_often
 
@@ -447,6 +449,77 @@ def test_a_failed_write_leaves_the_old_state_and_no_rest(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         file.write({"run": 2})
     assert file.read()["run"] == 1 and list(tmp_path.iterdir()) == [tmp_path / "state"]
+
+
+@pytest.mark.parametrize("room", [0, 1000, 9000])
+def test_a_full_disk_leaves_the_old_state_and_is_tried_again(tmp_path, little_room, room):
+    state = tmp_path / "state"
+    training = fit(line(), batches(8), 8, resume=state)
+    for _ in range(4):
+        next(training)
+    training._save()
+    old, told = (
+        state.read_bytes(),
+        r"resume: .*state cannot be written .File too large. and is as it was; free the disk",
+    )
+    with little_room(room), pytest.raises(OSError, match=told):
+        list(training)
+    assert state.read_bytes() == old and list(tmp_path.iterdir()) == [state]
+    assert list(training) == [] and torch.load(state, weights_only=True)["run"][0] == 8  # no step was lost
+
+
+def test_a_full_disk_that_torch_reports_as_something_else(tmp_path, monkeypatch):
+    def full(state, file):
+        try:
+            raise OSError(28, "No space left on device")
+        finally:
+            raise RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 4096 vs 4016")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="state cannot be written .No space left on device. and is not there"):
+        list(fit(line(), batches(2), 2, resume=tmp_path / "state"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_fault_of_the_disk_is_not_taken_for_one(tmp_path, monkeypatch):
+    def broken(state, file):
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch, "save", broken)
+    with pytest.raises(RuntimeError, match="^CUDA error"):
+        list(fit(line(), batches(2), 2, resume=tmp_path / "state"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run's state file, its bytes, and what it holds."""
+    path = tmp_path_factory.mktemp("whole") / "state"
+    list(fit(line(), batches(4), 4, resume=path))
+    return path, path.read_bytes(), torch.load(path, weights_only=True)
+
+
+def as_bytes(state):
+    torch.save(state, blob := io.BytesIO())
+    return blob.getvalue()
+
+
+@settings(max_examples=150)
+@given(st.lists(st.tuples(st.integers(0, 20_000), st.integers(1, 255)), max_size=3), st.none() | st.integers(0, 20_000))
+def test_a_mutant_of_a_state_is_whole_or_refused(whole, changes, cut):
+    """Bytes change at some places, then the file may be cut: never is damage taken for weights."""
+    path, blob, held = whole
+    mutant = bytearray(blob)
+    for place, bits in changes:
+        mutant[place % len(blob)] ^= bits
+    path.write_bytes(mutant[:cut])
+    try:
+        found = resume.StateFile(path, held["settings"]).read()
+    except ValueError as error:
+        assert "state holds no state of a run; remove it or name another file" in str(error)
+        assert path.read_bytes() != blob
+    else:
+        assert as_bytes(found) == as_bytes(held)
 
 
 def test_temporary_files_of_the_dead_are_removed_and_of_the_living_kept(tmp_path):

@@ -201,14 +201,14 @@ def test_bad_pictures_and_conditions_are_refused():
             call()
 
 
-def test_a_net_with_text_is_told_by_words_on_average_and_each_pixel_where_it_is():
+def test_a_net_with_text_is_told_by_the_sum_of_words_and_each_pixel_where_it_is():
     net, seen = awake(UNet(channels=2, widths=(4, 8), attention=(1,), text=Words())), {}
     for name in ("pool", "first"):
         getattr(net, name).register_forward_pre_hook(lambda layer, args, name=name: seen.update({name: args[0]}))
     (x, t), ids = pictures(2, 2, 4, 6), torch.tensor([[1, 5, 2, 0], [1, 2, 0, 0]])
     net(x, t, ids)
     words = net.text(ids)
-    torch.testing.assert_close(seen["pool"], torch.stack([words[0, :3].mean(0), words[1, :2].mean(0)]))
+    torch.testing.assert_close(seen["pool"], torch.stack([words[0, :3].sum(0) / 3**0.5, words[1, :2].sum(0) / 2**0.5]))
     down, right = seen["first"][1, 2:]
     assert torch.equal(seen["first"][:, :2], x)
     torch.testing.assert_close(down[:, 3], torch.tensor([-1, -1 / 3, 1 / 3, 1], dtype=x.dtype), atol=1e-6, rtol=0)

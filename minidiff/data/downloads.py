@@ -4,6 +4,7 @@ What is kept is the published archives alone, and whole ones only: each arrives 
 with torchvision's md5 and only then gets its name. It is checked again whenever it is read, and unpacked aside.
 """
 
+import errno
 import hashlib
 import http.client
 import os
@@ -23,6 +24,8 @@ from tqdm import tqdm
 from minidiff import expect
 
 TIMEOUT = 30.0  # seconds a server may stay silent
+LIMIT = 200_000_000  # bytes of an archive: the largest, CIFAR-10's, has 170,498,071
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class DownloadError(RuntimeError):
@@ -74,7 +77,7 @@ def _read(dataset, folder: Path, train: bool) -> tuple[Tensor, Tensor]:
     from torchvision.datasets.utils import extract_archive
 
     archives = [_fetch(folder / file, urls, md5) for file, urls, md5 in _sources(dataset)]
-    with tempfile.TemporaryDirectory() as root:
+    with _room(f"read {dataset.__name__}", tempfile.gettempdir(), "TMPDIR"), tempfile.TemporaryDirectory() as root:
         unpacked = Path(root, dataset.__name__, "raw") if hasattr(dataset, "resources") else Path(root)
         unpacked.mkdir(parents=True, exist_ok=True)
         for archive in archives:
@@ -141,14 +144,29 @@ def _sweep(folder: Path) -> None:
 def _download(url: str, part: Path, md5: str) -> None:
     """Write the answer of `url` to `part`; OSError or HTTPException if none comes or it is not the file with `md5`."""
     request = Request(url, headers={"User-Agent": "pytorch/vision"})  # known to the servers, which are torchvision's
-    with urlopen(request, timeout=TIMEOUT) as answer, open(part, "wb") as out:
+    room = _room(f"get {Path(url).name}", part.parent, "MINIDIFF_DATA")
+    with room, urlopen(request, timeout=TIMEOUT) as answer, open(part, "wb") as out:
         with tqdm(total=answer.length, unit="B", unit_scale=True, desc=Path(url).name, leave=False) as bar:
             while chunk := answer.read(1 << 16):
                 out.write(chunk)
                 bar.update(len(chunk))
+                if out.tell() > LIMIT:  # a server that never ends would fill the disk
+                    raise OSError(f"more than {LIMIT:,} bytes came: it is not the file")
         kind = answer.headers.get_content_type()
     if not _has_md5(part, md5):
         raise OSError(f"{part.stat().st_size:,} bytes came ({kind}), but they are not the file: another md5")
+
+
+@contextmanager
+def _room(what: str, folder, variable: str) -> Iterator[None]:
+    """A disk that is full becomes a DownloadError: another mirror would not help."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        told = f"could not {what}: no room in {folder} ({error.strerror}). Nothing half is left; free the disk, or"
+        raise DownloadError(f"{told} set {variable} to a folder with room") from error
 
 
 def _has_md5(path: Path, md5: str) -> bool:

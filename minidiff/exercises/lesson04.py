@@ -168,7 +168,7 @@ def _(attempt):
     close(result[1], right[1], "The generator's loss is minus the mean score of its fakes.", slips=hinged)
 
 
-@exercise("04.spectral", solution=solutions.spectral_normalize)
+@exercise("04.spectral", solution=solutions.spectral_normalise)
 def _(attempt):
     weight = torch.randn(6, 4) * 3
     got = shaped(attempt(weight, 200), (6, 4), "The weight itself, (out, in), divided by one number.")

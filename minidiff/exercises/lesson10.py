@@ -14,7 +14,7 @@ def _(attempt):
     for symbols, pair, wanted, hint in probes10.WORDS:
         got, wanted = attempt(tuple(symbols.split()), tuple(pair.split())), tuple(wanted.split())
         require(got is not None, "The result is None: is a `return` missing?")
-        if not isinstance(got, tuple | list):
+        if not isinstance(got, tuple):  # no list: the lesson merges what comes out again
             raise CheckFailed(f"The result is a {type(got).__name__}, expected a tuple of symbols.")
         if tuple(got) != wanted:
             raise CheckFailed(hint, f"Got {tuple(got)}, expected {wanted}.")
@@ -75,6 +75,7 @@ def _loss_slips(image, text):
         "Where is the scale?": both(cosine, cosine),
         "The mean over the batch, not its sum: the loss would grow with B.": both(logits, logits, reduction="sum"),
         "The sign is wrong: a loss falls as partners come together.": -both(logits, logits),
+        "cross_entropy takes the softmax itself: give it the logits.": both(logits.softmax(1), logits.softmax(0)),
         "Only partners are pulled together: without the others all could fall on one point.": 5
         * (1 - cosine.diag()).mean(),
     }
@@ -82,13 +83,13 @@ def _loss_slips(image, text):
 
 @exercise("10.recall_at", solution=solutions.recall_at)
 def _(attempt):
-    similarity = torch.randn(30, 30) + torch.eye(30) + torch.randn(30)
+    similarity = torch.randn(200, 200) + 2 * torch.eye(200) + torch.randn(200)
     got = attempt(similarity, 3)
     got = shaped(torch.as_tensor(got) if isinstance(got, float) else got, (), "One share for all pictures.")
     from minidiff.clip import recall
 
     close(got, recall(similarity, 3), "Not the share of rows that find their own.", slips=_recall_slips(similarity))
-    close(attempt(similarity, 30), 1.0, "Among all captions everybody finds the partner.")
+    close(attempt(similarity, 200), 1.0, "Among all captions everybody finds the partner.")
 
 
 def _recall_slips(similarity):
@@ -100,11 +101,13 @@ def _recall_slips(similarity):
         "That asks the captions for their pictures: a picture's similarities are a row, dim 1.": (across < 3)
         .double()
         .mean(),
-        "Those are the k *least* similar: topk takes the largest.": (29 - rank < 3).double().mean(),
+        "Those are the k *least* similar: topk takes the largest.": (199 - rank < 3).double().mean(),
         "k counts from 1: recall at 3 allows two wrong captions before the right one.": (rank < 4).double().mean(),
         "That is one caption too few.": (rank < 2).double().mean(),
         "That counts hits in all k N places: only one of k can be right. Ask `any` of each row.": hits.mean() / 3,
         "A share, not a number of pictures.": hits.sum(),
+        "That is the best caption alone: any of the k largest will do.": (rank < 1).double().mean(),
+        "That is the caption at place k alone: any of the k largest will do.": (rank == 2).double().mean(),
     }
 
 
@@ -137,6 +140,9 @@ def _(attempt):
         raise CheckFailed("The right answer is hidden too: a row is no twin of itself, so keep the diagonal.")
     logits, equal = 4 * image @ text.T, ids[:, None] == ids[None]
     slips = probes10.twin_slips(logits, equal.all(2), equal[:, :, 1])
+    slips["One token in common makes no twins, each text has the start: .all(2)."] = torch.tensor(0.0)
+    sums = ids.sum(1)
+    slips["Other ids may have the same sum: compare token by token."] = probes10.without(logits, sums[:, None] == sums)
     from minidiff.clip import contrastive
 
     close(got, contrastive(logits, equal.all(2)), "Not the loss with the twins' logits at −∞.", slips=slips)

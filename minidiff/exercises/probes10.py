@@ -14,9 +14,10 @@ WORDS = (  # the symbols, the pair, what comes out, and the hint where it does n
     ("o o o", "o o", "oo o", "From the left, and a symbol is used once: o, o, o becomes oo, o."),
     ("re d re d", "re d", "red red", "Symbols may be longer than a letter: compare symbols, not characters."),
     ("a bc ab c", "ab c", "a bc abc", "Only where both symbols are the pair's: a, bc spells the same and is another."),
+    ("mo re d re d", "e d", "mo re d re d", "A symbol that only ends in e is no e: compare whole symbols."),
 )
 TEMPLATES = ("a photo of {}", "{} on a white background", "there is {}")
-TWINS = torch.tensor([[1, 5, 2], [1, 6, 2], [1, 5, 2], [1, 7, 2], [1, 5, 2], [1, 5, 6]])  # 0, 2 and 4 are equal
+TWINS = torch.tensor([[1, 5, 2], [1, 6, 2], [1, 5, 2], [1, 2, 5], [1, 5, 2], [1, 5, 6]])  # 0, 2 and 4 are equal
 
 
 def towers(n: int = 6, width: int = 5) -> tuple[Tensor, Tensor]:
@@ -59,15 +60,23 @@ def attention_slips(q: Tensor, k: Tensor, v: Tensor) -> dict[str, Tensor]:
 
 def twin_slips(logits: Tensor, same: Tensor, first: Tensor) -> dict[str, Tensor]:
     """hint -> the loss without twins with that slip. same (B, B): equal captions; first: equal in one token."""
-    own = torch.eye(len(logits), dtype=torch.bool)
 
     def hidden(mask: Tensor, value: float = -math.inf) -> Tensor:
-        return logits.masked_fill(mask & ~own, value)
+        return _hidden(logits, mask, value)
 
     return {
         "That is the plain loss: the twins are still wrong answers.": both_ways(logits, logits),
         "A logit of 0 is no ban: exp(0) is 1. Put −∞ there.": both_ways(hidden(same, 0.0), hidden(same, 0.0)),
         "Hide the twins from the captions' question too: the columns.": both_ways(hidden(same), logits),
         "Hide the twins from the pictures' question too: the rows.": both_ways(logits, hidden(same)),
-        "Twins have *all* tokens in common: .all(2).": both_ways(hidden(first), hidden(first)),
+        "Twins have *all* tokens in common: .all(2).": without(logits, first),
     }
+
+
+def without(logits: Tensor, same: Tensor) -> Tensor:
+    """The loss without the pairs (B, B) that are True in `same`, the diagonal apart."""
+    return both_ways(_hidden(logits, same), _hidden(logits, same))
+
+
+def _hidden(logits: Tensor, mask: Tensor, value: float = -math.inf) -> Tensor:
+    return logits.masked_fill(mask & ~torch.eye(len(logits), dtype=torch.bool), value)

@@ -72,7 +72,7 @@ def hinge_losses(real, fake):
     return discriminator, -fake.mean()
 
 
-def spectral_normalize(weight, steps=20):
+def spectral_normalise(weight, steps=20):
     """weight (out, in) divided by its largest singular value, which `steps` power iterations find.
 
     As a map it then stretches no vector, so that a critic made of such layers has no slope above 1

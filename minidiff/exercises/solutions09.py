@@ -100,9 +100,9 @@ question(
     "09.predict_novel",
     answer="b",
     hints={
-        "a": "It never had to draw this pair. Will it join two known words as well as the pairs it drew often?",
+        "a": "It never had to draw this pair. Early on, will it join two words as well as in known pairs?",
         "c": "Each word has a vector of its own, and each place reads all of them: red and cross were both learned.",
     },
-    why="colour and shape are different words, read separately, so new pairs do come out; but nothing forced the "
-    "network to keep the two apart, and often a pair it knows wins",
+    why="first it learns what it is shown, pairs and all; that colour and shape are two things pays only when many "
+    "pairs have to be told apart, and comes late",
 )

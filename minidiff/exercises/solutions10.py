@@ -66,7 +66,7 @@ question(
     "10.predict_scale",
     answer="b",
     hints={
-        "a": "A cosine is at most 1 and at least −1, so no answer can be e² times as likely as another, or more.",
+        "a": "A cosine lies between −1 and 1, so no answer can be more than e², about 7, times as likely as another.",
         "c": "That is what guessing costs: log 64. Good towers know more than nothing, even at scale 1.",
     },
     why="the best that 64 directions can do is 1 for the own caption and −1/63 for each other: "

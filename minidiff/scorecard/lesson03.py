@@ -84,7 +84,7 @@ def distance(p: Tensor, q: Tensor) -> float:
 def bits(flow: Flow, vae: VAE, pixels: PixelModel) -> list[dict]:
     """Rows of the table: held-out bits a pixel of the 8x8 digits, labels unknown, exact or an upper bound."""
     rows = lesson02.bits(vae, pixels)
-    rows.insert(1, {"model": "full-covariance Gaussian (upper bound)", "bits/dim": _gaussian_bits()})
+    rows.insert(1, {"model": "Gaussian, full covariance (upper bound)", "bits/dim": _gaussian_bits()})
     rows.insert(-1, {"model": "flow (upper bound)", "bits/dim": flow_bits(flow)})
     return rows
 

@@ -76,7 +76,7 @@ def make_over(model: LatentDiffusion, images: Tensor, prompt: str, n: int = 3, s
         draw,
         alt=f"top left picture {{picture}}, then {n} times made over as “{{prompt}}” with strength {{strength}}",
         columns=2,
-        strength=Slider("strength", 0.0, 1.0, 0.1, 0.4),
+        strength=Slider("strength", 0.0, 1.0, 0.05, 0.2),
         prompt=Text("prompt", prompt, hint="a prompt, then Enter"),
         picture=Choice("picture", range(len(images)), 0),
     ).add_class("over")

@@ -99,7 +99,7 @@ def temperature(clip, images: Tensor, captions: list[str], which: int = 0, best:
 
 def _beside_a_curve(picture: Tensor, captions: list[str], shares: list[float], curve: list, at: tuple) -> Figure:
     """A picture, its captions' shares, and the loss along the scale with the point `at`."""
-    shape = {"figsize": (10.5, 2.7), "layout": "constrained", "width_ratios": (1, 1.8, 1.3)}
+    shape = {"figsize": (10.5, 3.0), "layout": "constrained", "width_ratios": (1, 1.8, 1.3)}
     figure, (left, middle, right) = plt.subplots(1, 3, **shape)
     left.imshow(_pixels(picture))
     left.axis("off")
@@ -140,7 +140,8 @@ def heat(values: Tensor, images: Tensor, captions: list[str], title: str = "") -
     figure, ax = plt.subplots(figsize=(3.2 + 0.72 * columns, 0.5 + 0.62 * (rows + 1)), layout="constrained")
     ax.imshow(values.numpy(), cmap="viridis", aspect="auto")
     for column, picture in enumerate(images):
-        ax.imshow(_pixels(picture), extent=(column - 0.46, column + 0.46, -0.55, -1.55), aspect="auto")
+        where = (column - 0.46, column + 0.46, -0.55, -1.55)
+        ax.imshow(_pixels(picture), extent=where, aspect="auto", interpolation="nearest")  # sharp, and a third smaller
     middle = (values.max() + values.min()) / 2
     for (row, column), value in np.ndenumerate(values.numpy()):
         colour = "black" if value > middle else "white"

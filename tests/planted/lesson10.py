@@ -50,6 +50,14 @@ def by_spelling(symbols, pair):
     return tuple(joined)
 
 
+def as_text(symbols, pair):
+    return tuple(" ".join(symbols).replace(" ".join(pair), "".join(pair)).split(" "))
+
+
+def as_list(symbols, pair):
+    return [*by_spelling(symbols, pair)]
+
+
 def attention(mask=lambda length: torch.ones(length, length).triu(1).bool(), fill=-math.inf, root=True, dim=2):
     def causal_attention(q, k, v):
         likeness = q @ k.mT / (math.sqrt(q.shape[2]) if root else 1)
@@ -86,6 +94,11 @@ def loss(first=0.5, second=0.5, how=lambda cosine, scale: scale * cosine, **redu
     return contrastive_loss
 
 
+def softmax_twice(image, text, scale):
+    logits, own = scale * image @ text.T, torch.arange(len(image))
+    return (F.cross_entropy(logits.softmax(1), own) + F.cross_entropy(logits.T.softmax(1), own)) / 2
+
+
 def pull_only(image, text, scale):
     return scale * (1 - (image * text).sum(1)).mean()
 
@@ -110,11 +123,9 @@ def worded(encode, label, templates):
     return encode([template.format(label) for template in templates])
 
 
-def twins(rows=True, columns=True, value=-math.inf, whole=True, diagonal=False):
+def twins(rows=True, columns=True, value=-math.inf, equal=lambda ids: (ids[:, None] == ids).all(2), diagonal=False):
     def loss_without_twins(image, text, ids, scale):
-        logits = scale * image @ text.T
-        same = ids[:, None] == ids[None]
-        same = same.all(2) if whole else same[:, :, 1]
+        logits, same = scale * image @ text.T, equal(ids)
         hide = same if diagonal else same & ~torch.eye(len(ids), dtype=torch.bool)
         hidden, own = logits.masked_fill(hide, value), torch.arange(len(ids))
         one = F.cross_entropy(hidden if rows else logits, own)
@@ -124,7 +135,8 @@ def twins(rows=True, columns=True, value=-math.inf, whole=True, diagonal=False):
 
 
 PLANTED = {
-    "10.merge": [first_only, either_order, loses_the_last, twice_used, by_spelling, lambda symbols, pair: symbols],
+    "10.merge": [first_only, either_order, loses_the_last, twice_used, by_spelling, lambda symbols, pair: symbols]
+    + [as_text, as_list],
     "10.causal_attention": [
         attention(mask=lambda length: torch.zeros(length, length).bool()),
         attention(mask=lambda length: torch.ones(length, length).tril(-1).bool()),
@@ -149,6 +161,7 @@ PLANTED = {
         loss(reduction="sum"),
         loss(-0.5, -0.5),
         pull_only,
+        softmax_twice,
     ],
     "10.recall_at": [
         recall(dim=0),
@@ -157,6 +170,8 @@ PLANTED = {
         recall(more=-1),
         recall(reduce=lambda hits: hits.float().mean()),
         recall(reduce=lambda hits: hits.any(1).float().sum()),
+        recall(reduce=lambda hits: hits[:, 0].float().mean()),
+        recall(reduce=lambda hits: hits[:, -1].float().mean()),
     ],
     "10.ensemble": [
         joined(lambda encode, label, templates: worded(encode, label, templates).mean(0)),
@@ -170,7 +185,9 @@ PLANTED = {
         twins(value=0.0),
         twins(columns=False),
         twins(rows=False),
-        twins(whole=False),
+        twins(equal=lambda ids: ids[:, None, 1] == ids[:, 1]),
+        twins(equal=lambda ids: (ids[:, None] == ids).any(2)),
+        twins(equal=lambda ids: ids[:, None].sum(2) == ids.sum(1)),
         twins(diagonal=True),
     ],
 }
