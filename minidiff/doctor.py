@@ -9,11 +9,12 @@ import sys
 import tempfile
 from functools import partial
 from importlib import import_module, metadata
+from pathlib import Path
 
 GIB = 2**30
 PYTHON = (3, 11)
 MODULES = {"scikit-learn": "sklearn", "scikit-image": "skimage"}  # the others are imported by the name they go by
-INSTALL = "run `pip install -e .` in the checkout"
+INSTALL = "activate the environment (`source .venv/bin/activate`), or run `pip install -e .` in the checkout"
 NAMED = ("torch", "torchvision", "jupyterlab", "ipywidgets", "anywidget")  # those with a line of their own
 
 
@@ -91,10 +92,20 @@ def _digits() -> str:
     return f"{train} + {test} handwritten digits"
 
 
+def _home_folder() -> str:
+    """Where Jupyter writes as it starts."""
+    from jupyter_core.paths import jupyter_runtime_dir
+
+    return _written(Path(jupyter_runtime_dir()))
+
+
 def _data_folder() -> str:
     from minidiff import data
 
-    folder = data.data_dir()
+    return _written(data.data_dir())
+
+
+def _written(folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(b"writable")
@@ -140,6 +151,7 @@ NEEDS = (
     ("widgets", partial(_packages, "ipywidgets", "anywidget"), f"{INSTALL}, and start JupyterLab again"),
     ("other packages", _packages, INSTALL),
     ("digits", _digits, "run `pip install --force-reinstall scikit-learn`"),
+    ("home folder", _home_folder, "make room there, or start with another home: `HOME=/tmp make lab`"),
     ("data folder", _data_folder, "set MINIDIFF_DATA to a folder that can be written"),
     ("checkpoints", _checkpoints, "run `git checkout -- data/checkpoints` in the checkout"),
     ("disk", _disk, "free some, or set MINIDIFF_DATA to a folder on another disk"),

@@ -203,6 +203,8 @@ def server(monkeypatch, tmp_path):
             monkeypatch.setattr(getattr(datasets, name), attribute, value)
     monkeypatch.setenv("MINIDIFF_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(downloads, "TIMEOUT", 5.0)
+    own = threading.RLock()  # a bar that is stopped as it draws keeps tqdm's lock: a later test would wait for ever
+    monkeypatch.setattr(downloads.tqdm, "_lock", own, raising=False)
     for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(proxy, raising=False)
     yield server
@@ -427,10 +429,7 @@ def test_a_whole_file_from_another_process_will_do(server, tmp_path):
     assert data.mnist()[0].shape == (7, 1, 28, 28)
 
 
-def test_the_stop_button_leaves_nothing_half(server, tmp_path, monkeypatch):
-    own = threading.RLock()  # stopped as it draws, a bar of tqdm keeps its lock: the next thread would wait for ever
-    monkeypatch.setattr(downloads.tqdm, "_lock", own, raising=False)
-
+def test_the_stop_button_leaves_nothing_half(server, tmp_path):
     def stop(handler):
         handler.begin(len(handler.content))
         handler.wfile.write(handler.content[:100])

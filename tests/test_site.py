@@ -83,6 +83,33 @@ def test_no_widget_of_a_lesson_stands_on_a_training(path):
         assert not any(lines[k].reads & {"fit", "run"} for k in slices.needed(widget.twins, lines))
 
 
+def without_text(notebook):
+    """The numbers of the cells with a stored picture that a page has no text for, the twins of widgets apart."""
+    twins_of_widgets = {line.cell for line in slices.statements(notebook) if line.twin}
+    return [
+        number
+        for number, cell in enumerate(notebook.cells)
+        if any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
+        and number not in twins_of_widgets
+        and not 10 < len(cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")) <= 160
+    ]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_stored_picture_of_a_lesson_has_a_text(path):
+    """In the cell's metadata, mystnb.image.alt: one sentence on what is to be seen. A twin's text is the widget's."""
+    assert without_text(nbformat.read(path, as_version=4)) == []
+
+
+def test_a_picture_without_a_text_is_seen():
+    shown = notebook("draw()", "draw()", "draw()", "w = 1\nw.twin([1])", "print(1)")
+    for cell, alt in zip(shown.cells[1:5], ("a half circle of points", "", "x" * 161, "")):
+        cell.outputs = [new_output("display_data", {"image/png": ""})]
+        cell.metadata["mystnb"] = {"image": {"alt": alt}}
+    del shown.cells[2].metadata["mystnb"]
+    assert without_text(shown) == [2, 3]
+
+
 def explorer(**controls):
     return Explorer(lambda **values: torch.zeros(2, 2), alt=lambda **values: json.dumps(values), **controls)
 
