@@ -86,6 +86,8 @@ def _lesson(path: Path, copy: Path) -> list[str]:
         except Exception as error:
             missed.append(f"{path.stem}: {widget.name}: {type(error).__name__}: {error}")
             continue
+        for k in widget.twins:  # the still pictures below it
+            notebook.cells[lines[k].cell].metadata["mystnb"] = {"image": {"alt": f"{widget.name} in some settings"}}
         notebook.cells[widget.cell].outputs.insert(0, new_output("display_data", {"text/html": page}))
     nbformat.write(notebook, copy)
     return missed

@@ -84,9 +84,9 @@ def with_f(f: int, seconds: float, n: int = 300, seed: int = 0, pictures: int = 
     model = latent_diffusion(channels=autoencoder.latent)
     model.autoencoder = autoencoder.requires_grad_(False)
     model.measure(mu)
-    left = seconds - squeezing - (perf_counter() - started)
-    tensors = mu, model.ids(said)  # in batches of 32: at f = 1, 64 rows take 2 GiB
-    model = averaged(model, tensors, RECIPES["ldm-shapes"], name, seed, 32, seconds=max(left, 1e-3))
+    left, tensors = max(seconds - squeezing - (perf_counter() - started), 1e-3), (mu, model.ids(said))
+    # In batches of 32: at f = 1, 64 pictures take 2 GiB.
+    model = averaged(model, tensors, RECIPES["ldm-shapes"], name, seed, 32, seconds=left)
     started = perf_counter()
     row = figures(model, n=n, seed=seed)
     took, weights = perf_counter() - started, sum(weight.numel() for weight in model.denoiser.parameters())

@@ -130,7 +130,7 @@ def next_pixel(model: PixelModel, x: Tensor, y: Tensor) -> Explorer:
     names = dict(zip(y.tolist(), range(len(y))))
     return Explorer(
         lambda pixels, label: _guess(x[label], p[label, :, pixels], pixels, levels[label, pixels].item()),
-        alt="a digit up to pixel {pixels}, and the probability of each grey level there",
+        alt=lambda pixels, label: f"a {y[label]} up to pixel {pixels}, and the probability of each grey level there",
         pixels=Slider("pixels known", 0, 63, 1, 28, unit="of 64"),
         label=Choice("label", names, names.get(4, 0)),
     )

@@ -97,7 +97,8 @@ def temperatures(flow: Flow, n: int = 24, seed: int = 0) -> Explorer:
 
 def between(flow: Flow, images: Tensor, labels: Tensor) -> Explorer:
     """Two of `images` (N, 1, 8, 8) outside, and inside what lies between: mixed in z, then pixel by pixel."""
-    names = {f"digit {label}, number {k}": k for k, label in enumerate(labels.tolist())}
+    texts = [f"digit {label}, number {k}" for k, label in enumerate(labels.tolist())]
+    names = {text: k for k, text in enumerate(texts)}
     first, second = Choice("from", names, 0), Choice("to", names, 1)
 
     def draw(a, b, way):
@@ -105,8 +106,7 @@ def between(flow: Flow, images: Tensor, labels: Tensor) -> Explorer:
         return torch.cat([pair[0], mixed(flow, *pair, way), torch.lerp(*pair, way), pair[1]])
 
     def alt(a, b, way):
-        ends = f"a {labels[a]}, then {way:.0%} of the way to a {labels[b]}"
-        return f"{ends}: mixed in z, then pixel by pixel; last the {labels[b]}"
+        return f"{texts[a]}, then {way:.0%} of the way to {texts[b]}: mixed in z, then pixel by pixel; last that digit"
 
     way = Slider("way", 0.0, 1.0, 0.05, 0.5)
     return Explorer(draw, alt=alt, columns=4, a=first, b=second, way=way).add_class("between")

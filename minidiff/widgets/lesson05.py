@@ -57,8 +57,8 @@ def designer(images: Tensor, seed: int = 0) -> Explorer:
         return _design(designed(steps, last, bend), images, eps)
 
     def alt(steps, last, bend):
-        left = designed(steps, last, bend)(1.0)[0].item() ** 2
-        return f"log-SNR and digits at five times: {steps} steps to a last beta of {last}, alpha_bar ends at {left:.2g}"
+        left, betas = designed(steps, last, bend)(1.0)[0].item() ** 2, f"{steps} steps to a last beta of {last}"
+        return f"log-SNR and digits at five times: {betas}, bend {bend:g}, alpha_bar ends at {left:.2g}"
 
     return Explorer(
         draw,

@@ -137,10 +137,13 @@ class PadView(anywidget.AnyWidget):
         g.fillStyle = "#000"; g.beginPath(); g.arc(left(x), top(y), 2, 0, 7); g.fill();
         readout.textContent = `${names[0]} ${x.toPrecision(3)}, ${names[1]} ${y.toPrecision(3)}`;
       }
+      function snap(v, axis) {                                         // to three digits of the plane's size
+        const unit = 10 ** Math.floor(Math.log10(span[axis]) - 2.5);
+        return Number((Math.round(v / unit) * unit).toPrecision(6));
+      }
       function move(x, y) {
-        const snap = (v, axis) => { const unit = 10 ** Math.floor(Math.log10(span[axis]) - 2.5);
-          return Math.min(high[axis], Math.max(low[axis], Number((Math.round(v / unit) * unit).toPrecision(6)))); };
-        model.set("value", [snap(x, 0), snap(y, 1)]);
+        const inside = (v, axis) => Math.min(high[axis], Math.max(low[axis], snap(v, axis)));
+        model.set("value", [inside(x, 0), inside(y, 1)]);
         model.save_changes();
       }
       const point = (e) => move(low[0] + (e.offsetX / canvas.clientWidth * SIDE - LEFT) / INNER * span[0],
@@ -151,8 +154,8 @@ class PadView(anywidget.AnyWidget):
         const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[e.key];
         if (!way) return;
         e.preventDefault(); e.stopPropagation();
-        const [x, y] = model.get("value");
-        move(x + way[0] * span[0] / 40, y + way[1] * span[1] / 40);
+        const [x, y] = model.get("value");                             // whole steps, so that the way back ends here
+        move(x + way[0] * snap(span[0] / 40, 0), y + way[1] * snap(span[1] / 40, 1));
       };
       canvas.tabIndex = 0; canvas.className = "minidiff-canvas";
       canvas.setAttribute("role", "application");

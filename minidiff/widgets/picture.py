@@ -99,9 +99,12 @@ class Picture(anywidget.AnyWidget):
       show();
       el.append(img, error, busy);
       new ResizeObserver((_, first) => {                               // on the page now, beside the controls:
-        first.disconnect();                                            // ipywidgets gives its sliders no spoken name
-        for (const slider of el.closest(".minidiff-explorer")?.querySelectorAll(".widget-slider") ?? [])
+        first.disconnect();
+        const controls = (kind) => el.closest(".minidiff-explorer")?.querySelectorAll(kind) ?? [];
+        for (const slider of controls(".widget-slider"))               // ipywidgets gives its sliders no spoken name
           slider.querySelector("[role=slider]")?.setAttribute("aria-label", slider.querySelector("label").textContent);
+        for (const part of controls("select, button"))                 // their keys are theirs, not the notebook's
+          part.dataset.lmSuppressShortcuts = "true";
       }).observe(el);
     }
     export default { render };
@@ -116,5 +119,5 @@ class Picture(anywidget.AnyWidget):
       color: var(--jp-ui-font-color1, #111); background: var(--jp-layout-color2, #eee); font-family: monospace; }
     .minidiff-busy { position: absolute; top: 6px; left: 6px; padding: 2px 8px; border-radius: 4px; opacity: 0;
       color: #fff; background: #222c; font: 12px sans-serif; pointer-events: none; }
-    .minidiff-busy.minidiff-on { opacity: 1; transition: opacity 0.1s 0.25s; }
+    .minidiff-busy.minidiff-on { opacity: 1; transition: opacity 0.1s 0.15s; }
     """

@@ -36,6 +36,7 @@ ARGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-dev-shm-usage "
     "--disable-background-networking --disable-component-update --disable-sync"
 ).split()
+KEYED = ".noUi-handle, select, input, canvas"  # what takes the keys of a control
 MS = int(os.environ.get("BROWSER_TIMEOUT_MS", 60_000))
 FOLDERS = "HOME JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR JUPYTER_RUNTIME_DIR IPYTHONDIR MPLCONFIGDIR".split()
 SETTINGS = {
@@ -56,13 +57,34 @@ RUN_ALL = """async () => {
   return notebook.content.widgets.filter((cell) => cell.model.type === "code").map((cell) =>
     [cell.model.executionCount, cell.model.outputs.toJSON().filter((output) => output.output_type === "error")]);
 }"""
+RESTART = "async () => { await jupyterapp.shell.currentWidget.sessionContext.restartKernel(); }"
 SHUT_DOWN = "async () => { await window.jupyterapp?.shell?.currentWidget?.sessionContext?.shutdown?.(); }"
+DECODED = "(img) => img.decode().catch(() => img.decode()).then(() => img.naturalWidth)"  # again if it plays on
 CLOCK = """(img) => {
-  window.answers = [];
+  const busy = img.parentElement.querySelector(".minidiff-busy"), now = () => img.src + img.alt;
+  let shown = now();
+  const clock = new MutationObserver(() => {
+    if (shown === now()) return;
+    const seen = marked;
+    shown = now();
+    img.decode().then(() => {
+      const now = performance.now();
+      answers.push([now - moved, begun > moved ? now - begun + 0.1 : 0, seen]);
+    }, () => {});  // the next picture came before this one was decoded
+  });
+  new MutationObserver((changes) => {  // on and off again may come as one
+    const on = busy.className + changes.map((change) => change.oldValue);
+    if (on.includes("minidiff-on") && begun <= moved) window.begun = performance.now();
+  }).observe(busy, { attributes: true, attributeOldValue: true });
+  Object.assign(window, { answers: [], moved: 0, begun: 0, marked: 0 });
+  document.addEventListener("keydown", () => Object.assign(window, { moved: performance.now(), marked: 0 }), true);
   window.clock?.disconnect();
-  document.addEventListener("keydown", () => { window.moved = performance.now(); }, true);
-  window.clock = new MutationObserver(() => img.decode().then(() => answers.push(performance.now() - moved)));
-  clock.observe(img, { attributes: true, attributeFilter: ["src"] });
+  window.clock = clock;
+  clock.observe(img, { attributes: true, attributeFilter: ["src", "alt"] });
+  requestAnimationFrame(function look() {
+    window.marked = Math.max(marked, getComputedStyle(busy).opacity);
+    if (window.clock === clock) requestAnimationFrame(look);
+  });
 }"""
 
 
@@ -127,10 +149,7 @@ def notebook(lab, page):
     def open_and_run(name: str) -> Notebook:
         page.evaluate(SHUT_DOWN)  # the kernel of the one before: each holds half a gigabyte
         page.goto(f"{lab.url}/lab/tree/{name}?reset")
-        page.wait_for_function(READY)
-        cells = page.evaluate(RUN_ALL)
-        assert cells and all(count and not errors for count, errors in cells), cells
-        return Notebook(page)
+        return Notebook(page).run()
 
     yield open_and_run
     page.evaluate(SHUT_DOWN)
@@ -157,6 +176,22 @@ class Notebook:
         found = found.nth(which if isinstance(which, int) else 0)
         found.scroll_into_view_if_needed()
         return Explored(self.page, found)
+
+    def explorers(self) -> "list[Explored]":
+        """All of them, in their order."""
+        return [self.explorer(k) for k in range(self.page.locator(".minidiff-explorer").count())]
+
+    def restart(self) -> "Notebook":
+        """A new kernel, every cell run again."""
+        self.page.evaluate(RESTART)
+        return self.run()
+
+    def run(self) -> "Notebook":
+        """Run every cell, none with an error."""
+        self.page.wait_for_function(READY)
+        cells = self.page.evaluate(RUN_ALL)
+        assert cells and all(count and not errors for count, errors in cells), cells
+        return self
 
     def theme(self, name: str) -> None:
         """Change JupyterLab's theme: "JupyterLab Dark" or "JupyterLab Light"."""
@@ -191,7 +226,7 @@ class Explored:
     def picture(self) -> str:
         """The picture on show, as a data URL."""
         sync_api().expect(self.image).to_have_attribute("src", re.compile("^data:image/png;base64,"))
-        assert self.image.evaluate("(img) => img.decode().then(() => img.naturalWidth)") >= 16
+        assert self.image.evaluate(DECODED) >= 16
         return self.image.get_attribute("src")
 
     def changed(self, old: str) -> str:
@@ -208,10 +243,13 @@ class Explored:
         sync_api().expect(self.image).to_have_attribute("alt", text)
 
     def press(self, name: str, key: str, times: int = 1) -> None:
-        """Press a key on a slider, a player's slider or a pad."""
-        target = self.control(name).locator(".noUi-handle, canvas").first
+        """Press a key on a slider, a player's slider, a menu, a line of text or a pad."""
         for _ in range(times):
-            target.press(key)
+            self.keyed(name).press(key)
+
+    def keyed(self, name: str):
+        """Playwright's locator of the part of a control that takes its keys."""
+        return self.control(name).locator(KEYED).first
 
     def choose(self, name: str, text: str) -> None:
         """Pick an entry of a menu."""
@@ -235,21 +273,30 @@ class Explored:
         self.settle()
 
     def settle(self, seconds: float = 1.0) -> None:
-        """Wait until the picture has not changed for so long: the places of a drag arrive one after the other."""
+        """Wait until the picture is not drawn, nor changed, for so long: the places of a drag arrive one by one."""
         shown, since = None, time.monotonic()
         while time.monotonic() - since < seconds:
             now = self.image.get_attribute("src"), self.image.get_attribute("alt")
-            if now != shown:
+            if now != shown or self.box.locator("[aria-busy=true]").count():
                 shown, since = now, time.monotonic()
             self.page.wait_for_timeout(100)
 
+    def watch(self) -> None:
+        """From now on keep the time of each of the `answers`: from a key to another picture, or another text of it."""
+        self.image.evaluate(CLOCK)
+
+    def answers(self, count: int) -> list[tuple[float, float, float]]:
+        """Wait for so many: each one's milliseconds, those since it was begun, and the busy mark's opacity by then."""
+        self.page.wait_for_function("(count) => answers.length >= count", arg=count)
+        return self.page.evaluate("answers")
+
     def answer_times(self, name: str, keys: list[str]) -> list[float]:
         """Press `keys` one by one, each of which must change the picture: milliseconds until it was there, sorted."""
-        self.image.evaluate(CLOCK)
+        self.watch()
         for k, key in enumerate(keys):
             self.press(name, key)
-            self.page.wait_for_function("(count) => answers.length > count", arg=k)
-        return sorted(self.page.evaluate("answers"))
+            self.answers(k + 1)
+        return sorted(ms for ms, *_ in self.answers(len(keys)))
 
 
 def sync_api():

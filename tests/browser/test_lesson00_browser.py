@@ -41,7 +41,7 @@ def test_what_comes_next(lesson):
     guess = lesson.explorer("next")
     first = guess.picture()
     guess.press("pixels", "ArrowRight")
-    guess.alt("a digit up to pixel 29, and the probability of each grey level there")
+    guess.alt("a 4 up to pixel 29, and the probability of each grey level there")
     guess.changed(first)
     guess.press("pixels", "ArrowLeft")
     guess.shows(first)

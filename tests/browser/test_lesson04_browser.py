@@ -27,6 +27,38 @@ def test_the_laboratory_moves_one_player_and_comes_back(lesson):
     laboratory.shows(first)
 
 
+def test_every_setting_makes_another_game_and_comes_back(lesson):
+    laboratory, moves = lesson.explorer("laboratory"), ("discriminator", "generator", "discriminator")
+    first = laboratory.picture()
+
+    def played() -> str:
+        for move in moves:
+            laboratory.button(f"Move {move}")
+        laboratory.alt(re.compile("^2 moves of the discriminator, 1 of the generator"))
+        return laboratory.picture()
+
+    usual, games = played(), []
+    for name, there, back in (
+        ("data", "ArrowDown", "ArrowUp"),
+        ("loss", "ArrowDown", "ArrowUp"),
+        ("momentum", "ArrowLeft", "ArrowRight"),
+    ):
+        laboratory.press(name, there)
+        laboratory.alt(re.compile("^0 moves"))
+        games.append(played())
+        laboratory.press(name, back)
+        laboratory.shows(first)
+    assert len({usual, *games}) == 4 and played() == usual
+    laboratory.watch()
+    for k in range(20):
+        laboratory.box.get_by_role("button", name=f"Move {moves[k % 2]}").press("Enter")
+        laboratory.answers(k + 1)
+    times = sorted(ms for ms, *_ in laboratory.answers(20))
+    print(f"lesson 04, the laboratory: p50 {times[9]:.0f} ms, p95 {times[18]:.0f} ms of 20 moves")
+    laboratory.button("Reset")
+    laboratory.shows(first)
+
+
 def test_the_laboratory_plays_five_pictures_a_second_and_stops(lesson):
     laboratory = lesson.explorer("laboratory")
     laboratory.picture()

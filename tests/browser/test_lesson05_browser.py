@@ -30,9 +30,9 @@ def test_time_adds_noise_and_takes_it_back(lesson):
 def test_few_steps_leave_a_third_of_the_picture(lesson):
     design = lesson.explorer("designer")
     first = design.picture()
-    design.alt(re.compile("1000 steps to a last beta of 0.02, alpha_bar ends at 4e-05$"))
+    design.alt(re.compile("1000 steps to a last beta of 0.02, bend 1, alpha_bar ends at 4e-05$"))
     design.press("steps", "ArrowLeft", 3)
-    design.alt(re.compile("100 steps to a last beta of 0.02, alpha_bar ends at 0.36$"))
+    design.alt(re.compile("100 steps to a last beta of 0.02, bend 1, alpha_bar ends at 0.36$"))
     few = design.changed(first)
     design.press("bend", "ArrowRight", 2)
     design.changed(few)
@@ -67,11 +67,3 @@ def test_the_field_turns_with_time_and_cloud(lesson):
     score.changed(later)
     score.button("Reset")
     score.shows(first)
-
-
-def test_time_from_a_move_to_the_picture(lesson):
-    noise = lesson.explorer("noise")
-    noise.picture()
-    times = noise.answer_times("t", ["ArrowRight"] * 30)
-    print(f"lesson 05, digits under noise: p50 {times[14]:.0f} ms, p95 {times[28]:.0f} ms of {len(times)} moves")
-    assert len(times) == 30

@@ -41,12 +41,3 @@ def test_the_interval_changes_the_pictures_and_back(lesson):
     window.changed(first)
     window.button("Reset")
     window.shows(first)
-
-
-def test_time_from_a_move_to_the_picture(lesson):
-    dial = lesson.explorer("scale")
-    dial.picture()
-    keys = ["ArrowRight"] * 6 + ["ArrowLeft"] * 8  # each of the nine scales, once drawn and once remembered
-    times = dial.answer_times("scale", keys)
-    print(f"lesson 08, the scale: p50 {times[7]:.0f} ms, slowest {times[-1]:.0f} ms of {len(times)} moves")
-    assert len(times) == 14

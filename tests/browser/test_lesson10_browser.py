@@ -63,11 +63,3 @@ def test_the_temperature_changes_and_comes_back(lesson):
     dial.changed(first)
     dial.press("scale", "ArrowRight", 2)
     dial.shows(first)
-
-
-def test_time_from_a_move_to_the_picture(lesson):
-    dial = lesson.explorer("temperature")
-    dial.picture()
-    times = dial.answer_times("scale", ["ArrowRight"] * 3 + ["ArrowLeft"] * 5 + ["ArrowRight"] * 5)
-    print(f"lesson 10, the temperature: p50 {times[6]:.0f} ms, slowest {times[-1]:.0f} ms of {len(times)} moves")
-    assert len(times) == 13

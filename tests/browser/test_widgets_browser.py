@@ -90,6 +90,21 @@ def test_sliders_change_the_picture_and_back(book):
     grey.shows(first)
 
 
+def test_a_menu_and_a_button_keep_their_keys_from_the_notebook(book):
+    grey = book.explorer("t-sliders")
+    first, cells = grey.picture(), "jupyterapp.shell.currentWidget.content.widgets.length"
+    count = book.page.evaluate(cells)
+    grey.press("tone", "b")  # to "black on white"; the notebook would insert a cell
+    changed = grey.changed(first)
+    grey.press("tone", "ArrowUp")
+    grey.shows(first)
+    grey.press("tone", "ArrowDown")
+    grey.shows(changed)
+    grey.box.get_by_role("button", name="Reset").press("Enter")
+    grey.shows(first)
+    assert book.page.evaluate(cells) == count
+
+
 def test_every_control_has_a_name_for_a_screen_reader(book):
     for which, role, name in [
         ("t-sliders", "slider", "temperature (of 2)"),
