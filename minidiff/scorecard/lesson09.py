@@ -73,26 +73,32 @@ def with_f(f: int, seconds: float, n: int = 300, seed: int = 0, pictures: int = 
     The denoiser has the same weights for every f, but for the channels of its first and last layer. f = 1 needs no
     autoencoder; else it has SHARE of the time. Each picture shows one thing.
     """
-    (images, said), name = data.shapes("train", pictures, objects=1), f"f = {f}"
     seed_everything(seed)
+    (images, said), name = data.shapes("train", pictures, objects=1), f"f = {f}"
     autoencoder, squeezing = Pixels(), 0.0
     if f > 1:
         squeezing, recipe = SHARE * seconds, RECIPES["ae-shapes"]
         autoencoder = averaged(KLAutoencoder(f=f), (images,), recipe, f"{name}, codes", seed, seconds=squeezing)
     started = perf_counter()
     mu = encoded(autoencoder, images)
-    model = latent_diffusion(channels=autoencoder.latent)
-    model.autoencoder = autoencoder.requires_grad_(False)
+    model = _around(autoencoder)
     model.measure(mu)
-    left, tensors = max(seconds - squeezing - (perf_counter() - started), 1e-3), (mu, model.ids(said))
-    # In batches of 32: at f = 1, 64 pictures take 2 GiB.
-    model = averaged(model, tensors, RECIPES["ldm-shapes"], name, seed, 32, seconds=left)
+    left = max(seconds - squeezing - (perf_counter() - started), 1e-3)
+    recipe, batch = RECIPES["ldm-shapes"], 32  # at f = 1, 64 pictures take 2 GiB
+    model = averaged(model, (mu, model.ids(said)), recipe, name, seed, batch, seconds=left)
     started = perf_counter()
     row = figures(model, n=n, seed=seed)
     took, weights = perf_counter() - started, sum(weight.numel() for weight in model.denoiser.parameters())
     made = {"f": f, "seconds": seconds, "of them autoencoder": squeezing, "denoiser": weights}
-    made |= {"rebuilt pairs": rebuilt(autoencoder, n)["pairs"]}
-    return made | {name: row[name] for name in ("attributes", "pairs")} | {"seconds a picture": round(took / n, 3)}
+    drawn = {"attributes": row["attributes"], "pairs": row["pairs"], "seconds a picture": round(took / n, 3)}
+    return made | {"rebuilt pairs": rebuilt(autoencoder, n)["pairs"]} | drawn
+
+
+def _around(autoencoder: nn.Module) -> LatentDiffusion:
+    """A new latent diffusion of the codes of an autoencoder."""
+    model = latent_diffusion(channels=autoencoder.latent)
+    model.autoencoder = autoencoder.requires_grad_(False)
+    return model
 
 
 def claims(seeds: list[int], full: bool) -> list[Claim]:
