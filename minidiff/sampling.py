@@ -70,7 +70,7 @@ def _of_prompts(model: LatentDiffusion, prompts: list[str], generator, sampler=N
 
 
 def _in_one_pass(name: str, model: nn.Module, n: int, labels: Tensor | None, generator, **given) -> Tensor:
-    _shape(name)
+    _shape(name)  # refuses a model of points
     parts = []
     for rows in drawing.in_chunks(n, generator.device):
         chosen = None if labels is None else labels[rows].to(generator.device)

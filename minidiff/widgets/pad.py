@@ -142,19 +142,19 @@ class PadView(anywidget.AnyWidget):
         return Number((Math.round(v / unit) * unit).toPrecision(6));
       }
       function move(x, y) {
-        const inside = (v, axis) => Math.min(high[axis], Math.max(low[axis], snap(v, axis)));
+        const inside = (v, axis) => Math.min(high[axis], Math.max(low[axis], Number(v.toPrecision(6))));
         model.set("value", [inside(x, 0), inside(y, 1)]);
         model.save_changes();
       }
-      const point = (e) => move(low[0] + (e.offsetX / canvas.clientWidth * SIDE - LEFT) / INNER * span[0],
-        high[1] - e.offsetY / canvas.clientHeight * SIDE / INNER * span[1]);
+      const point = (e) => move(snap(low[0] + (e.offsetX / canvas.clientWidth * SIDE - LEFT) / INNER * span[0], 0),
+        snap(high[1] - e.offsetY / canvas.clientHeight * SIDE / INNER * span[1], 1));
       canvas.onpointerdown = (e) => { canvas.setPointerCapture(e.pointerId); point(e); };
       canvas.onpointermove = (e) => { if (canvas.hasPointerCapture(e.pointerId)) point(e); };
       canvas.onkeydown = (e) => {
         const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[e.key];
         if (!way) return;
         e.preventDefault(); e.stopPropagation();
-        const [x, y] = model.get("value");                             // whole steps, so that the way back ends here
+        const [x, y] = model.get("value");                             // no snap to the grid: the way back ends here
         move(x + way[0] * snap(span[0] / 40, 0), y + way[1] * snap(span[1] / 40, 1));
       };
       canvas.tabIndex = 0; canvas.className = "minidiff-canvas";
