@@ -108,7 +108,10 @@ class CLIP(nn.Module):
         A `CLIP` has no use for t: it has never seen noise, and what it says of it is worth little.
         """
         texts = self.encode_text(ids).detach()
-        return lambda x, t: self.scale.detach() * (self.encode_image(x) * texts).sum(1)
+        return lambda x, t: self.scale.detach() * (self._seen(x, t) * texts).sum(1)
+
+    def _seen(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.encode_image(x)
 
 
 class NoisyCLIP(CLIP):
@@ -128,9 +131,8 @@ class NoisyCLIP(CLIP):
         x = self.schedule.add_noise(x0, t, torch.randn_like(x0))
         return matching(self.encode_image(x, t), self.encode_text(ids), self.scale, ids)
 
-    def guide(self, ids: Tensor):
-        texts = self.encode_text(ids).detach()
-        return lambda x, t: self.scale.detach() * (self.encode_image(x, t) * texts).sum(1)
+    def _seen(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.encode_image(x, t)
 
 
 def matching(images: Tensor, texts: Tensor, scale: Tensor, ids: Tensor) -> dict[str, Tensor]:

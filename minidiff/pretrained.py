@@ -48,7 +48,7 @@ WORD = re.compile(r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[^
 
 
 def from_folder(path) -> CLIP:
-    """The CLIP in a folder with config.json and model.safetensors, such as openai/clip-vit-base-patch32, in eval mode.
+    """The CLIP in a folder with config.json and model.safetensors, such as openai/clip-vit-large-patch14, in eval mode.
 
     It takes pictures in [-1, 1], as all of the course: the shift and scale of colours that such a CLIP expects
     (preprocessor_config.json, else CLIP's own) are worked into its first layer. With vocab.json and merges.txt it has
@@ -58,7 +58,8 @@ def from_folder(path) -> CLIP:
     folder = Path(path)
     if missing := [name for name in NEEDED if not (folder / name).is_file()]:
         where = (
-            "it is published as openai/clip-vit-base-patch32 on huggingface.co; download it where there is a network"
+            "one is published as openai/clip-vit-large-patch14 on huggingface.co (1.7 GB); download it where there is "
+            "a network. `save_pretrained` of transformers makes one of any other CLIPModel"
         )
         raise FileNotFoundError(f"{folder}: {' and '.join(missing)} missing. A CLIP is a folder with both; {where}")
     config = _json(folder / "config.json")

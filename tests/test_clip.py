@@ -102,7 +102,7 @@ def test_older_folders_mean_the_last_id_by_2(tmp_path):
 
 
 def test_what_a_folder_lacks_is_said(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"config.json and model.safetensors missing.*clip-vit-base-patch32"):
+    with pytest.raises(FileNotFoundError, match=r"config.json and model.safetensors missing.*clip-vit-large-patch14"):
         from_folder(tmp_path / "nowhere")
     published(tmp_path, hidden_act="gelu")
     with pytest.raises(ValueError, match="the vision model has gelu, 192 inside 48; expected quick_gelu"):

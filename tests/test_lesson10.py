@@ -92,9 +92,10 @@ def test_the_matrix_says_how_many_fit_best(clip, pairs, monkeypatch):
     values[:, 0] = 2.0  # the first caption fits every picture best; each other caption still fits its own best
     monkeypatch.setattr(widgets, "cosines", lambda clip, images, captions: values)
     explorer = widgets.matrix(clip, {"some": pairs})
-    assert explorer.picture.alt == "some: cosine; 1 of 8 pictures fit their own caption best"
-    explorer.set(show="share, a caption's pictures", scale=30.0)
-    assert explorer.picture.alt.startswith("some: share, a caption's pictures at scale 30; ")
+    fit = "1 of 8 pictures fit their own caption best"
+    assert explorer.picture.alt == f"some: share, a picture's captions at scale 10; {fit}"
+    explorer.set(show="cosine", scale=30.0)
+    assert explorer.picture.alt == f"some: cosine; {fit}"
 
 
 def test_the_temperature_leaves_the_order_and_moves_the_loss(clip, pairs):

@@ -18,9 +18,9 @@ from minidiff.widgets import Choice, Explorer, Stops, Text
 
 SCALES = (1.0, 3.0, 10.0, 30.0, 100.0)
 VIEWS = {
-    "cosine": None,
     "share, a picture's captions": 0,
     "share, a caption's pictures": 1,
+    "cosine": None,  # whatever the scale is
 }  # what a softmax adds up to
 
 
@@ -53,7 +53,7 @@ def rank(clip, images: Tensor, captions: list[str]) -> Explorer:
 
 
 def matrix(clip, sets: dict[str, tuple[Tensor, list[str]]]) -> Explorer:
-    """The matrix of N pictures and their N captions, for each of the named sets; as cosines or as shares at a scale."""
+    """The matrix of N pictures and their N captions, for each of the named sets; as shares at a scale or as cosines."""
     table = {name: (images, texts, cosines(clip, images, texts)) for name, (images, texts) in sets.items()}
 
     def draw(pictures, show, scale):
@@ -70,7 +70,7 @@ def matrix(clip, sets: dict[str, tuple[Tensor, list[str]]]) -> Explorer:
         draw,
         alt=alt,
         pictures=Choice("pictures", list(sets), next(iter(sets))),
-        show=Choice("show", list(VIEWS), "cosine"),
+        show=Choice("show", list(VIEWS), next(iter(VIEWS))),
         scale=Stops("scale", SCALES, 10.0),
     ).add_class("matrix")
 
