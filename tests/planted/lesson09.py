@@ -78,6 +78,14 @@ def sides(combine):
     return two_prompts
 
 
+def cut_input(denoise, first, second, null, scale, mask):
+    def half(x, t, ids):
+        without = denoise(x, t, null)
+        return without + scale * (denoise(x, t, ids) - without)
+
+    return lambda x, t: torch.where(mask, half(x * mask, t, first), half(x * ~mask, t, second))
+
+
 PLANTED = {
     "09.autoencoder_loss": [
         loss(error=F.mse_loss),
@@ -89,6 +97,10 @@ PLANTED = {
         loss(factor=-1),
         loss(factor=2),
         loss(error=lambda a, b: F.mse_loss(a, b, reduction="none")),
+        loss(error=lambda a, b: 10 * ((a - b) ** 4).mean()),
+        loss(error=lambda a, b: F.mse_loss(a, b) + ((a - b) ** 4).mean()),
+        loss(error=lambda a, b: F.mse_loss(a, b) + 10 * F.mse_loss(a, b) ** 2),
+        loss(factor=0),
     ],
     "09.measure": [
         lambda mu, size: 1 / mu.std(),
@@ -110,6 +122,7 @@ PLANTED = {
         reads(hide="after"),
         reads(hide="turned"),
         reads(two=False),
+        lambda *seen: reads()(*seen)[::-1],
     ],
     "09.half_noised": [
         noised(right, share=False),
@@ -120,6 +133,8 @@ PLANTED = {
         noised(lambda z, strength, schedule, eps: z),
         noised(lambda z, strength, schedule, eps: eps),
         noised(right, least=0),
+        lambda *given: noised(right)(*given)[0],
+        lambda *given: noised(right)(*given)[::-1],
     ],
     "09.keep_known": [
         held(lambda denoise, known, mask, x, t: torch.where(mask, known, denoise(x, t))),
@@ -136,6 +151,7 @@ PLANTED = {
         lambda mask, f: F.max_pool2d(mask.float(), f) == 0,
         lambda mask, f: F.max_pool2d(mask.float(), f),
         lambda mask, f: mask,
+        lambda mask, f: F.max_pool2d(mask.float(), 4) > 0,  # f = 4 by heart
     ],
     "09.word_maps": [
         words(offset=0),
@@ -143,6 +159,7 @@ PLANTED = {
         words(reduce=torch.mean),
         words(reduce=first_row),
         words(strip=False),
+        lambda maps, tokens: [(row, word) for word, row in words()(maps, tokens)],
     ],
     "09.two_prompts": [
         sides(lambda a, b, without, scale, mask: without + scale * (torch.where(mask, b, a) - without)),
@@ -150,5 +167,9 @@ PLANTED = {
         sides(lambda a, b, without, scale, mask: torch.where(mask, a, b)),
         sides(lambda a, b, without, scale, mask: (1 + scale) * torch.where(mask, a, b) - scale * without),
         sides(lambda a, b, without, scale, mask: torch.where(mask, without + scale * (a - without), b)),
+        sides(lambda a, b, without, scale, mask: torch.where(mask, a, without + scale * (b - without))),
+        sides(lambda a, b, without, scale, mask: b + scale * (a - b)),
+        sides(lambda a, b, without, scale, mask: torch.where(mask, b + scale * (a - b), a + scale * (b - a))),
+        cut_input,
     ],
 }
