@@ -84,7 +84,7 @@ def _add_sample(parser):
     )
     parser.add_argument("--steps", type=int, metavar="N", help="of a denoiser's sampler (default: 20)")
     parser.add_argument("--eta", type=float, metavar="E", help="fresh noise at each step: 0 none (ddim), 1 as ddpm")
-    parser.add_argument("--scale", type=float, metavar="S", help="of guidance (default: 1, none; with prompts 3)")
+    parser.add_argument("--scale", type=float, metavar="S", help="of guidance (default: 1, none; with prompts 2)")
     parser.add_argument("--temperature", type=float, metavar="T", help="below 1 likelier, above 1 more varied pictures")
     parser.add_argument("--seed", type=int, metavar="K", default=0, help="of the random numbers (default: 0)")
     parser.add_argument(

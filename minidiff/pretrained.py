@@ -16,6 +16,10 @@ from minidiff.clip import CLIP, VisionTransformer
 from minidiff.text import TextEncoder, merge
 
 NEEDED = ("config.json", "model.safetensors")
+ELSEWHERE = (
+    "A CLIP is a folder with both; one is published as openai/clip-vit-large-patch14 on huggingface.co (1.7 GB); "
+    "download it where there is a network. `save_pretrained` of transformers makes one of any other CLIPModel"
+)
 TEXT = {"vocab_size": 49408, "hidden_size": 512, "num_hidden_layers": 12, "num_attention_heads": 8}  # where unsaid
 TEXT |= {"max_position_embeddings": 77, "eos_token_id": 2, "intermediate_size": 2048, "hidden_act": "quick_gelu"}
 VISION = {"image_size": 224, "patch_size": 32, "hidden_size": 768, "num_hidden_layers": 12, "num_channels": 3}
@@ -57,11 +61,7 @@ def from_folder(path) -> CLIP:
     """
     folder = Path(path)
     if missing := [name for name in NEEDED if not (folder / name).is_file()]:
-        where = (
-            "one is published as openai/clip-vit-large-patch14 on huggingface.co (1.7 GB); download it where there is "
-            "a network. `save_pretrained` of transformers makes one of any other CLIPModel"
-        )
-        raise FileNotFoundError(f"{folder}: {' and '.join(missing)} missing. A CLIP is a folder with both; {where}")
+        raise FileNotFoundError(f"{folder}: {' and '.join(missing)} missing. {ELSEWHERE}")
     config = _json(folder / "config.json")
     text, vision = TEXT | config.get("text_config", {}), VISION | config.get("vision_config", {})
     for part, said in (("text", text), ("vision", vision)):

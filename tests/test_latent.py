@@ -312,7 +312,7 @@ def test_figures_mark_what_was_drawn_against_what_was_asked_for(monkeypatch):
     real = data.shapes("test", 30, 1, 2)[0]
     monkeypatch.setattr(lesson09, "text_to_image", lambda model, said, **options: real)
     row = lesson09.figures(None, "test", 2, 30)
-    assert row == {"figures": "two", "scale": 3.0, "attributes": 1.0, "pairs": 1.0}
+    assert row == {"figures": "two", "scale": 2.0, "attributes": 1.0, "pairs": 1.0}
     monkeypatch.setattr(lesson09, "text_to_image", lambda model, said, **options: real.flip(0))
     assert lesson09.figures(None, "test", 2, 30)["pairs"] < 0.3
 

@@ -67,7 +67,7 @@ def test_free_text_reads_both_lines(model, monkeypatch):
     explorer.set(prompt="", negative="")
     nothing = shown(explorer)
     assert torch.equal(nothing, text_to_image(model, ["", ""], steps=10, generator=seeded(1)))
-    assert explorer.picture.alt == "2 pictures of “”, away from “”, scale 3, 10 steps"
+    assert explorer.picture.alt == "2 pictures of “”, away from “”, scale 2, 10 steps"
 
 
 def test_free_text_says_what_is_too_long(model):
@@ -146,7 +146,7 @@ def test_figures_mark_what_was_drawn(model, monkeypatch):
 
 
 def test_the_text_counts_with_guidance_and_not_without(model):
-    heard, deaf = (lesson09.figures(model, n=60, steps=10, scale=scale)["attributes"] for scale in (3.0, 0.0))
+    heard, deaf = (lesson09.figures(model, n=60, steps=10, scale=scale)["attributes"] for scale in (2.0, 0.0))
     assert heard > 0.85 and deaf < 0.5
 
 

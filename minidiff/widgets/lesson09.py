@@ -43,7 +43,7 @@ def builder(model: LatentDiffusion, n: int = 4, seed: int = 0) -> Explorer:
         shape=Choice("shape", list(scenes.SHAPES), "circle"),
         place=Choice("place", ["any", *scenes.PLACES], "any"),
         background=Choice("background", ["any", *scenes.BACKGROUNDS], "blue"),
-        scale=Stops("guidance scale", SCALES, 3.0),
+        scale=Stops("guidance scale", SCALES, 2.0),
         steps=Stops("steps", STEPS, 10),
     ).add_class("builder")
 
@@ -59,7 +59,7 @@ def free_text(model: LatentDiffusion, prompt: str, n: int = 4, seed: int = 1) ->
         alt=f"{n} pictures of “{{prompt}}”, away from “{{negative}}”, scale {{scale:g}}, {{steps}} steps",
         prompt=Text("prompt", prompt, hint="a prompt, then Enter"),
         negative=Text("negative prompt", "", hint="what it should not be"),
-        scale=Stops("guidance scale", SCALES, 3.0),
+        scale=Stops("guidance scale", SCALES, 2.0),
         steps=Stops("steps", STEPS, 10),
     ).add_class("text")
 
