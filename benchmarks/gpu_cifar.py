@@ -3,10 +3,12 @@
 `speed` trains both on random pictures, bf16 and compiled, in turns: images/s and TFLOP/s. `pictures FILE` draws with a
 checkpoint of ddpm-folder-paper and its folder (--folder): seconds for 50,000, and the Fréchet distance to the held-out
 pictures in the features of a classifier that is trained here first on the folder. --tiny runs all of it on a CPU, with
-networks that say nothing, to see that it runs. Nothing is asserted.
+networks that say nothing, to see that it runs; the last line is for a CPU and a small checkpoint. Nothing is asserted.
 
     python benchmarks/gpu_cifar.py speed
     python benchmarks/gpu_cifar.py pictures data/trained/ddpm-folder-paper.safetensors --folder data/cifar10_jpeg
+    python benchmarks/gpu_cifar.py pictures data/trained/ddpm-folder.safetensors --folder data/cifar10_jpeg \
+        --n 1000 --judge 2000 --only ddim eta dpm
 """
 
 import argparse
@@ -33,6 +35,7 @@ METHODS = {
     "ddpm 1000": {"sampler": "ddpm", "steps": 1000},
     "ddim 50": {"sampler": "ddim", "steps": 50},
     "ddim 20": {"sampler": "ddim", "steps": 20},
+    "eta 1, 20": {"sampler": "ddim", "steps": 20, "eta": 1.0},
     "ddim 10": {"sampler": "ddim", "steps": 10},
     "eta 1, 10": {"sampler": "ddim", "steps": 10, "eta": 1.0},
     "dpm 10": {"sampler": "dpm", "steps": 10},
@@ -135,11 +138,11 @@ class Judge(nn.Module):
         return F.cross_entropy(self.head(self.features(x)), labels)
 
 
-def judge(tiny: bool, where: torch.device) -> Callable[[Tensor], Tensor]:
+def judge(steps: int, where: torch.device) -> Callable[[Tensor], Tensor]:
     seed_everything(0)
     images, labels = (x.to(where) for x in folders.photographs("train"))
     model = Judge(int(labels.max()) + 1).to(where)
-    run(fit(model, data.batches(images, labels, size=128), 20 if tiny else 8000), desc="judge")
+    run(fit(model, data.batches(images, labels, size=128), steps), desc="judge")
 
     @torch.no_grad()
     def features(x: Tensor) -> Tensor:
@@ -148,10 +151,10 @@ def judge(tiny: bool, where: torch.device) -> Callable[[Tensor], Tensor]:
     return features
 
 
-def timed(draw_some: Callable[[int], Tensor], name: str, tiny: bool, where: torch.device) -> tuple[Tensor, dict]:
+def timed(draw_some: Callable[[int], Tensor], name: str, most: int, where: torch.device) -> tuple[Tensor, dict]:
     """Pictures, and the line that says how long 50,000 take: measured, or reckoned from fewer."""
-    n = 20 if tiny else DRAWN.get(name, WANTED)
-    draw_some(min(n, 1000))  # warm up
+    n = min(most, DRAWN.get(name, WANTED))
+    draw_some(min(n, 1000) if where.type == "cuda" else 1)  # warm up
     wait(where)
     begin = time.perf_counter()
     pictures = draw_some(n)
@@ -166,15 +169,19 @@ def gan(where: torch.device) -> Callable[[int], Tensor]:
 
 
 def pictures(args, where: torch.device) -> None:
-    features = judge(args.tiny, where)
+    features, most = judge(20 if args.tiny else args.judge, where), 20 if args.tiny else args.n
     real = features(folders.photographs("test")[0])
     model = (folders.small(**folders.labels()) if args.tiny else checkpoints.load(args.file)).to(where).eval()
-    rows = []
+    known = folders.photographs("train")[0]
+    known = features(known[:: -(-len(known) // most)])  # of all classes: the folder's order is theirs
+    rows = [{"method": "real ones, trained on", "FD to held-out": round(metrics.frechet_distance(known, real), 2)}]
     for name, options in METHODS.items():
+        if not any(name.startswith(text) for text in args.only):
+            continue
         options = options | ({"steps": 2} if args.tiny else {})
-        found, row = timed(lambda n: draw(model, n, shape=(3, 32, 32), **options), name, args.tiny, where)  # noqa: B023
+        found, row = timed(lambda n: draw(model, n, shape=(3, 32, 32), **options), name, most, where)  # noqa: B023
         rows.append(row | {"FD to held-out": round(metrics.frechet_distance(features(found), real), 2)})
-    rows.append(timed(gan(where), "our GAN, untrained", args.tiny, where)[1])
+    rows.append(timed(gan(where), "our GAN, untrained", most, where)[1])
     print(plot.table(rows))
 
 
@@ -184,12 +191,15 @@ def main() -> None:
     parser.add_argument("file", nargs="?", help="a checkpoint of ddpm-folder-paper")
     parser.add_argument("--folder", help="as of `minidiff train`")
     parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--n", type=int, default=WANTED, help="how many pictures, at most")
+    parser.add_argument("--judge", type=int, default=8000, metavar="STEPS", help="of the classifier that judges")
+    parser.add_argument("--only", nargs="*", default=("",), metavar="TEXT", help="methods that begin so")
     parser.add_argument("--tiny", action="store_true", help="on a CPU, to see that it runs")
     args = parser.parse_args()
     if args.folder:
         os.environ["MINIDIFF_FOLDER"] = args.folder
-    where = torch.device("cpu" if args.tiny else "cuda:0")
-    machine = "a CPU" if args.tiny else torch.cuda.get_device_name()
+    where = torch.device("cuda:0" if torch.cuda.is_available() and not args.tiny else "cpu")
+    machine = torch.cuda.get_device_name() if where.type == "cuda" else "a CPU"
     print(f"torch {torch.__version__}, diffusers {diffusers.__version__}, {machine}")
     {"speed": speed, "pictures": pictures}[args.what](args, where)
 

@@ -68,12 +68,12 @@ def test_two_processes_train_one_writes_and_a_dead_one_ends_the_run(two, tmp_pat
         assert stopped.poll() is None, stopped.communicate()[0]
         time.sleep(0.1)
     os.kill(int((tmp_path / "waiting").read_text()), signal.SIGKILL)
-    output, _ = stopped.communicate(timeout=60)
+    output, _ = stopped.communicate(timeout=300)
     assert stopped.returncode != 0 and "SIGKILL" in output
     assert {path.name for path in tmp_path.iterdir()} == {"worker.py", "waiting", "killed.state"}
     for name in ("killed", "whole"):
         done = two(f"{line}{name}.safetensors")
-        output, _ = done.communicate(timeout=120)
+        output, _ = done.communicate(timeout=300)
         assert done.returncode == 0 and "ae-digits-2: 40 steps by 2 processes, loss" in output, output
         assert output.count("steps by 2 processes") == 1
         assert json.loads((tmp_path / f"{name}.json").read_text())["steps"] == 40
