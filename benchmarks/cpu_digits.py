@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from denoising_diffusion_pytorch.classifier_free_guidance import Unet
 from torch import Tensor, nn
 
-from minidiff import checkpoints, data, metrics, plot, seed_everything
+from minidiff import checkpoints, data, metrics, plot, seed_everything, seeded
 from minidiff.denoiser import Denoiser
 from minidiff.sampler import last, sample, times
 from minidiff.schedule import cosine
@@ -87,7 +87,7 @@ class Runner:
     def sample(self, n: int = BATCH, seed: int = 0) -> tuple[Tensor, Tensor]:
         """n pictures with their labels, by DDIM in 20 passes of the averaged network."""
         labels, schedule = torch.arange(n) % NULL, self.model.schedule
-        x = schedule.prior((n, 1, self.size, self.size), torch.Generator().manual_seed(seed))
+        x = schedule.prior((n, 1, self.size, self.size), seeded(seed))
         begin = time.perf_counter()
         x = last(sample(lambda x, t: self.ema.model(x, t, labels).clamp(-1, 1), x, times(PASSES), schedule))
         self.sampling.append(time.perf_counter() - begin)

@@ -7,10 +7,10 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 try:
-    from minidiff.profile import device, pick, profile, seed_everything
+    from minidiff.profile import device, pick, profile, seed_everything, seeded
 except ModuleNotFoundError as missing:  # `python -m minidiff doctor` still runs, and says what to install
     if missing.name not in ("torch", "numpy"):
         raise
 
-__all__ = ["device", "pick", "profile", "seed_everything"]
+__all__ = ["device", "pick", "profile", "seed_everything", "seeded"]
 __version__ = "0.1.0"

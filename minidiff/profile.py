@@ -44,3 +44,8 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    """A new generator, on the CPU: what is drawn from it is the same on every device (`noise.randn` moves it there)."""
+    return torch.Generator().manual_seed(expect.integer("seed", seed, 0, 2**32 - 1))

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from minidiff import seeded
 from minidiff.autoregressive import LEVELS, MaskedConv, PixelModel, from_levels, to_levels
 from minidiff.exercises import solutions00 as right
 from minidiff.exercises.compare import close, require, shaped
@@ -62,7 +63,7 @@ def _(attempt):
 @exercise("00.paint", solution=right.paint, core=True)
 def _(attempt):
     labels, model = torch.tensor([0, 4, 9]), _Chained(width=1)
-    frames = list(attempt(model, labels, _dice()))
+    frames = list(attempt(model, labels, seeded()))
     require(len(frames) == 64, f"It yields {len(frames)} times, expected 64: once after each pixel.")
     shaped(frames[-1], (3, 1, 8, 8), "Yield all the pictures each time.")
     require(not torch.equal(frames[0], frames[-1]), "All the frames are one tensor: yield x.clone().")
@@ -72,7 +73,7 @@ def _(attempt):
     for place, wanted in enumerate(model.paint(labels)):
         hint = f"Wrong from pixel {place} on: pixel by pixel in reading order, divmod(place, 8)."
         close(frames[place], wanted, hint)
-    dull = list(attempt(_sharp(0.0), torch.zeros(200).long(), _dice()))[-1]  # every level equally likely
+    dull = list(attempt(_sharp(0.0), torch.zeros(200).long(), seeded()))[-1]  # every level equally likely
     require(dull.std() > 0.3, "All drawings are alike: draw from the probabilities, do not take the largest.")
 
 
@@ -128,7 +129,7 @@ def _(attempt):
     close(got, right.finish(model, whole, labels, 3), hint, slips=_wrong_endings(model, whole, labels, 3))
     close(attempt(model, whole, labels, 8), whole, "With rows=8 nothing is left to draw.")
     close(attempt(model, whole, labels, 0), model.sample(2, labels), "With rows=0 it is the loop of section 6.")
-    one, same, other = (attempt(_sharp(0.0), whole, labels, 3, _dice(seed)) for seed in (0, 0, 1))
+    one, same, other = (attempt(_sharp(0.0), whole, labels, 3, seeded(seed)) for seed in (0, 0, 1))
     require(not torch.equal(one, other), "Draw from the probabilities; argmax always takes the likeliest level.")
     require(torch.equal(one, same), "The same seed draws differently: hand `generator` on to torch.multinomial.")
 
@@ -176,10 +177,6 @@ def _wrong_endings(model, x, labels, rows):
         "Column by column: the model knows what came before in reading order, row by row.": columns,
         "These lower rows end another picture: keep the given rows in x while drawing.": below(other),
     }
-
-
-def _dice(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def _sharp(scale):

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
-from minidiff import schedule
+from minidiff import schedule, seeded
 from minidiff.exercises import close, exercise, require, shaped
 from minidiff.exercises import solutions06 as solutions
 from minidiff.exercises.probes06 import Spy, asked, chain, mean_of, std_of, wave
@@ -55,13 +55,13 @@ def _noises_rightly(attempt, path):
 @exercise("06.sample", solution=solutions.ancestral, core=True)
 def _(attempt):
     path, x = schedule.linear(25), torch.randn(6, 3)
-    got, again = (attempt(wave, x, path, torch.Generator().manual_seed(1)) for _ in range(2))
+    got, again = (attempt(wave, x, path, seeded(1)) for _ in range(2))
     shaped(got, (6, 3), "As many samples as there is noise.")
     require(torch.equal(got, again), "Draw the fresh noise from the generator: torch.randn(..., generator=generator).")
     from minidiff.denoiser import Denoiser
     from minidiff.sampler import last, sample, times
 
-    steps = sample(Denoiser(wave, path), x, times(25), path, eta=1.0, generator=torch.Generator().manual_seed(1))
+    steps = sample(Denoiser(wave, path), x, times(25), path, eta=1.0, generator=seeded(1))
     hint = "Not minidiff's sample(eta=1) over all steps. In the last step nothing is added: x is the mean itself."
     close(got, last(steps), hint, slips=_chains_with_a_slip(x, path), rtol=1e-3, atol=1e-4)
 

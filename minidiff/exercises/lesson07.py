@@ -4,6 +4,7 @@ from math import pi
 
 import torch
 
+from minidiff import seeded
 from minidiff.data import ring_mixture
 from minidiff.exercises import close, exercise, require, shaped
 from minidiff.exercises import solutions07 as solutions
@@ -74,9 +75,9 @@ def _(attempt):
         "The times are used in the wrong order: from times[0], noise, down to 0.": x,
     }
     close(got, right, "At eta 0 not the sample of minidiff.sampler.sample.", slips=slips, rtol=1e-3, atol=1e-4)
-    draws = [attempt(denoise, x, path, schedule, eta, torch.Generator().manual_seed(3)) for eta in (1.0, 0.0)]
+    draws = [attempt(denoise, x, path, schedule, eta, seeded(3)) for eta in (1.0, 0.0)]
     require((draws[0] - draws[1]).abs().max() > 1e-3, "eta does nothing: hand it to added_noise.")
-    wanted = last(sample(denoise, x, path, schedule, eta=1.0, generator=torch.Generator().manual_seed(3)))
+    wanted = last(sample(denoise, x, path, schedule, eta=1.0, generator=seeded(3)))
     hint = (
         "At eta 1 not the same: draw noise anew at each step, with the generator, torch.randn(x.shape, generator=...)."
     )

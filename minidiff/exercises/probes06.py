@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from minidiff import seeded
 from minidiff.exercises import require, shaped
 
 
@@ -36,7 +37,7 @@ def wave(x, t, cond=None):
 
 def chain(x, path, mean, std, shift=0):
     """Algorithm 2 with another mean(x, eps, a, b, sigma_t), std(a, b, sigma_t, sigma_s), or a shifted time."""
-    generator, steps = torch.Generator().manual_seed(1), path.steps
+    generator, steps = seeded(1), path.steps
     for i in range(steps, 0, -1):
         (_, sigma_t), (_, sigma_s) = path(i / steps), path((i - 1) / steps)
         a, b = path.transition(i / steps, (i - 1) / steps)

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from minidiff import seeded
+
 WORDS = (  # the symbols, the pair, what comes out, and the hint where it does not
     ("t h e", "h e", "t he", "Join the two symbols of the pair: t, h, e becomes t, he."),
     ("r e d", "r e", "re d", "A symbol left over at the end stays in the word: r, e, d becomes re, d."),
@@ -27,7 +29,7 @@ def towers(n: int = 6, width: int = 5) -> tuple[Tensor, Tensor]:
 
 def encode(texts) -> Tensor:
     """A unit vector for each text, always the same."""
-    rows = [torch.randn(7, generator=torch.Generator().manual_seed(sum(map(ord, text)))) for text in texts]
+    rows = [torch.randn(7, generator=seeded(sum(map(ord, text)))) for text in texts]
     return F.normalize(torch.stack(rows), dim=1)
 
 

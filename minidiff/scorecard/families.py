@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minidiff import checkpoints, data, metrics
+from minidiff import checkpoints, data, metrics, seeded
 from minidiff.autoregressive import IndependentPixels
 from minidiff.scorecard.common import Claim, judge, trained
 from minidiff.tables import rounded
@@ -31,7 +31,7 @@ def families(names=NAMES, seed: int = 0, shipped: bool = False, n: int = COUNT) 
     (train, y), held_out = data.digits("train", 8), data.digits("test", 8)[0]
     alone = IndependentPixels(train, torch.zeros_like(y), classes=1)
     real = data.digits("train")[0], data.digits("test")[0], judge()
-    baseline = alone.sample(n, generator=torch.Generator().manual_seed(seed))
+    baseline = alone.sample(n, generator=seeded(seed))
     bits = metrics.bits_per_dim(alone.log_prob(held_out, torch.zeros(len(held_out), dtype=torch.int64)), 64)
     rows = [{"model": name} | quality.row() for name, quality in metrics.floors(*real).items()]
     rows.append({"model": BASELINE, "bits/dim": f"{bits:.2f}"} | metrics.quality(large(baseline), *real).row())
@@ -72,7 +72,7 @@ def _row(name: str, model: nn.Module, seed: int, n: int, real: tuple) -> dict:
 @torch.no_grad()
 def _drawn(model: nn.Module, seed: int, n: int) -> tuple[Tensor, float]:
     """n pictures in parts of 250, labels in turn where there are some, and the seconds that took."""
-    generator, parts = torch.Generator().manual_seed(seed), []
+    generator, parts = seeded(seed), []
     began = time.perf_counter()
     for rows in torch.arange(n).split(250):  # more at once do not fit a processor's cache
         labels = rows % model.classes if getattr(model, "classes", 0) else None
@@ -87,8 +87,8 @@ def likelihood(model: nn.Module, draws: int = 5) -> str | None:
     if hasattr(model, "log_prob_unlabelled"):
         return f"{metrics.bits_per_dim(model.log_prob_unlabelled(x), 64):.2f}"
     if hasattr(model, "bound"):
-        seeds = [torch.Generator().manual_seed(k) for k in range(draws)]
+        seeds = [seeded(k) for k in range(draws)]
         return f"≤ {mean(metrics.bits_per_dim(model.bound(x, generator), 64) for generator in seeds):.2f}"
     if hasattr(model, "iwae") and model.size == 8:
-        return f"≤ {metrics.bits_per_dim(model.iwae(x, 50, generator=torch.Generator().manual_seed(0)), 64):.2f}"
+        return f"≤ {metrics.bits_per_dim(model.iwae(x, 50, generator=seeded(0)), 64):.2f}"
     return None

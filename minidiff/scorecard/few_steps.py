@@ -5,7 +5,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from minidiff import data, metrics
+from minidiff import data, metrics, seeded
 from minidiff.denoiser import Denoiser
 from minidiff.drawing import guided
 from minidiff.guidance import clamp
@@ -30,7 +30,7 @@ def pictures(steps: int) -> int:
 
 def drawn(model: Denoiser, steps: int, n: int, *, walk=sample, seed: int = 0, **options) -> Tensor:
     """n pictures (n, 1, 16, 16) in [-1, 1] of the labels 0, 1, ... in turn, from the same noise for every method."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     x, parts = model.schedule.prior((n, 1, 16, 16), generator), []
     options |= {} if walk is heun else {"generator": generator}
     for rows in torch.arange(n).split(ROWS):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from minidiff import data
+from minidiff import data, seeded
 from minidiff.clip import CLIP, NoisyCLIP
 from minidiff.guidance import Denoise, cfg, clamp, classifier_guidance
 from minidiff.latent import SIZE, LatentDiffusion
@@ -44,7 +44,7 @@ def codes(model: LatentDiffusion, guide: Callable[[Tensor], Denoise], said: list
     """A code for each prompt, (n, latent, 8, 8), by DDIM; the same noise for the same seed, whoever guides."""
     ids, side = model.ids(said), 32 // model.autoencoder.f
     shape = (len(ids), model.autoencoder.latent, side, side)
-    noise = model.schedule.prior(shape, torch.Generator().manual_seed(seed))
+    noise = model.schedule.prior(shape, seeded(seed))
     parts = zip(ids.split(ROWS), noise.split(ROWS))
     return torch.cat([last(sample(guide(rows), x, times(steps), model.schedule)) for rows, x in parts])
 

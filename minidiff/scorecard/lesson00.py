@@ -6,7 +6,7 @@ import time
 import torch
 from torch import Tensor, nn
 
-from minidiff import data, seed_everything
+from minidiff import data, seed_everything, seeded
 from minidiff.autoregressive import LEVELS, IndependentPixels, PixelModel
 from minidiff.exercises.solutions00 import Painter
 from minidiff.metrics import bits_per_dim, floors, quality
@@ -67,7 +67,7 @@ def _gaussian(x: Tensor):
 
     A level is a cell of volume (1/8)^64, and log p(cell) >= E_u log(density (1/8)^64) (Theis et al., 1511.01844).
     """
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
 
     def spread_out(x):
         return (x.flatten(1) + torch.rand(len(x), 64, generator=generator) / 8).double()
@@ -81,7 +81,7 @@ def drawings(model: PixelModel, n: int, seed: int = 0) -> dict[str, Tensor]:
     """n pictures by each way, of labels 0, 1, … 9, 0, …: the average, independent pixels, pixel by pixel."""
     x, y = data.digits("train", 8)
     labels = torch.arange(n) % 10
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     return {
         "the average": class_means(x, y)[labels],
         "independent pixels": IndependentPixels(x, y).sample(n, labels, generator=generator),

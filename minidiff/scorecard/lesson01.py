@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minidiff import data, metrics
+from minidiff import data, metrics, seeded
 from minidiff.autoencoder import Autoencoder, GaussianCodes, LinearCode
 from minidiff.scorecard.common import Claim, judge, spread, trained
 
@@ -19,7 +19,7 @@ CODES = ("codes of real digits", "codes from a fitted Gaussian", "standard norma
 def held_out_error(model, noise: float = 0.0) -> float:
     """Mean squared error a pixel of decode(encode(x + noise * eps)) against x, over the 297 held-out digits."""
     x = data.digits("test")[0]
-    eps = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    eps = torch.randn(x.shape, generator=seeded(0))
     return F.mse_loss(model.decode(model.encode(x + noise * eps)), x).item()
 
 
@@ -35,7 +35,7 @@ def code_sizes(models: list[Autoencoder]) -> list[dict]:
 @torch.no_grad()
 def drawn(model: Autoencoder, n: int = 1500, seed: int = 0) -> dict[str, Tensor]:
     """Pictures (n, 1, 16, 16) in [-1, 1] decoded from n codes of each of the three kinds in CODES; n at most 1,500."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     z = model.encode(data.digits("train")[0])
     normal = torch.randn(n, model.code, generator=generator)
     kinds = (z[:n], GaussianCodes(z).sample(n, generator), normal)

@@ -5,7 +5,7 @@ from statistics import mean
 import torch
 from torch import Tensor
 
-from minidiff import data, metrics
+from minidiff import data, metrics, seeded
 from minidiff.autoencoder import Autoencoder
 from minidiff.autoregressive import IndependentPixels, PixelModel
 from minidiff.scorecard import lesson01
@@ -29,7 +29,7 @@ def trade(models: list[VAE], seed: int = 0) -> list[dict]:
     for model in models:
         mu, log_var = model.encode(x)
         kl = entry_kl(mu, log_var)
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeded(seed)
         distortion = -(model.elbo(x, generator=generator).mean() + kl.sum()).item()
         squares = (model.decode(mu) - x).square().mean().item()
         used = int((kl > 0.1).sum())
@@ -49,7 +49,7 @@ def bounds(model: VAE, ks=KS, repeats: int = 5) -> list[dict]:
     x = data.digits("test", model.size)[0]
     means = {}
     for k in ks:
-        draws = [model.iwae(x, k, generator=torch.Generator().manual_seed(i)).mean().item() for i in range(repeats)]
+        draws = [model.iwae(x, k, generator=seeded(i)).mean().item() for i in range(repeats)]
         means[k] = mean(draws)
     return [{"k": k, "bound (nats)": value} for k, value in means.items()]
 
@@ -57,7 +57,7 @@ def bounds(model: VAE, ks=KS, repeats: int = 5) -> list[dict]:
 @torch.no_grad()
 def drawn(vae: VAE, autoencoder: Autoencoder, n: int = 891, seed: int = 0) -> dict[str, Tensor]:
     """n pictures decoded from random codes: the VAE's, then lesson 01's two ways and its codes of real digits."""
-    mine = vae.sample(n, generator=torch.Generator().manual_seed(seed))
+    mine = vae.sample(n, generator=seeded(seed))
     theirs = lesson01.drawn(autoencoder, n, seed)
     return {"VAE, random codes": mine} | {name: theirs[name] for name in reversed(lesson01.CODES)}
 
@@ -67,7 +67,7 @@ def bits(model: VAE, pixels: PixelModel, k: int = 50) -> list[dict]:
     """Held-out bits a pixel of the 8x8 digits, labels unknown: a VAE's two bounds beside lesson 00's exact figures."""
     (x, _), (train, labels) = data.digits("test", 8), data.digits("train", 8)
     alone = IndependentPixels(train, torch.zeros_like(labels), classes=1)
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
     nats = {
         "uniform, exact": torch.full((len(x),), -64 * torch.tensor(17.0).log().item()),
         "independent pixels, exact": alone.log_prob(x, torch.zeros(len(x), dtype=torch.int64)),

@@ -7,7 +7,7 @@ from statistics import mean
 import torch
 from torch import Tensor, distributions
 
-from minidiff import data, metrics, profile, seed_everything
+from minidiff import data, metrics, profile, seed_everything, seeded
 from minidiff.autoregressive import PixelModel
 from minidiff.flow import Flow, dequantise
 from minidiff.recipes import RECIPES
@@ -23,7 +23,7 @@ SLICE = 300  # of the 1,500 training digits, put aside to choose when to stop
 
 def digits(split: str) -> Tensor:
     """The 8x8 digits spread over the cells of their levels, always by the same u: what the flow's density is of."""
-    return dequantise(data.digits(split, 8)[0], 1 / 8, torch.Generator().manual_seed(0))
+    return dequantise(data.digits(split, 8)[0], 1 / 8, seeded(0))
 
 
 @torch.no_grad()
@@ -93,12 +93,12 @@ def bits(flow: Flow, vae: VAE, pixels: PixelModel) -> list[dict]:
 def flow_bits(flow: Flow, x: Tensor | None = None, draws: int = 5) -> float:
     """Bits a pixel by the flow's bound, a mean over draws of u; of the held-out digits, or of x."""
     x = data.digits("test", 8)[0] if x is None else x
-    bounds = [flow.bound(x, torch.Generator().manual_seed(k)) for k in range(draws)]
+    bounds = [flow.bound(x, seeded(k)) for k in range(draws)]
     return mean(metrics.bits_per_dim(bound, 64) for bound in bounds)
 
 
 def _gaussian_bits() -> float:
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
     train = data.digits("train", 8)[0].repeat(8, 1, 1, 1)  # eight draws of u for each
     y = dequantise(train, 1 / 8, generator).flatten(1).double()
     gaussian = distributions.MultivariateNormal(y.mean(0), y.T.cov())
@@ -111,7 +111,7 @@ def stopping(lengths: list[int], seed: int = 0) -> list[dict]:
     The held-out digits have no say in it. `flow-digits` takes the best number, rounded, on all 1,500.
     """
     x = data.digits("train", 8)[0]
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(x), generator=seeded(seed))
     aside, rest = x[order[:SLICE]], x[order[SLICE:]]
     rows = []
     for steps in lengths:

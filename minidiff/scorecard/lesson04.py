@@ -6,7 +6,7 @@ from statistics import mean
 import torch
 from torch import Tensor, nn
 
-from minidiff import checkpoints, data, gan, profile, seed_everything
+from minidiff import checkpoints, data, gan, profile, seed_everything, seeded
 from minidiff.data import GaussianMixture
 from minidiff.exercises.solutions04 import coverage
 from minidiff.metrics import Quality
@@ -44,7 +44,7 @@ def match(place: str, way: str, seed: int = 0):
     seed_everything(seed)
     model = gan.GAN(width=64, **options)
     ema = Ema(model, 0.99)
-    points = MIXTURES[place]().sample(50_000, torch.Generator().manual_seed(seed))
+    points = MIXTURES[place]().sample(50_000, seeded(seed))
     steps = 20 if profile() == "ci" else ROUNDS
     batches = data.batches(points, size=256, seed=seed)
     return model, ema, gan.fit(model, batches, steps, lr, seed=seed, ema=ema, betas=betas)
@@ -57,7 +57,7 @@ def distance(model: gan.GAN, n: int = 297) -> float:
 
 def steepness(model: gan.GAN, mixture: GaussianMixture, n: int = 2000) -> float:
     """The mean length of the discriminator's slope at n real points."""
-    x = mixture.sample(n, torch.Generator().manual_seed(0)).requires_grad_()
+    x = mixture.sample(n, seeded(0)).requires_grad_()
     (slope,) = torch.autograd.grad(model.discriminator(x).sum(), x)
     return slope.norm(dim=1).mean().item()
 
@@ -65,7 +65,7 @@ def steepness(model: gan.GAN, mixture: GaussianMixture, n: int = 2000) -> float:
 @torch.no_grad()
 def covered(model: gan.GAN, mixture: GaussianMixture, n: int = 5000) -> tuple[int, float]:
     """Modes covered and the share of good samples, of n samples (see `exercises.solutions04.coverage`)."""
-    x = model.sample(n, generator=torch.Generator().manual_seed(0))
+    x = model.sample(n, generator=seeded(0))
     return coverage(x, mixture.means, mixture.stds[0])
 
 
@@ -97,7 +97,7 @@ def drawn(models: dict[str, nn.Module], n: int = 891, seed: int = 0) -> dict[str
     pictures = {}
     for name, model in models.items():
         labels = torch.arange(n) % model.classes if model.classes else None
-        pictures[name] = model.sample(n, labels, generator=torch.Generator().manual_seed(seed)).cpu()
+        pictures[name] = model.sample(n, labels, generator=seeded(seed)).cpu()
     return pictures
 
 
@@ -106,7 +106,7 @@ def prices(models: dict[str, tuple[nn.Module, int]], seed: int = 0) -> list[dict
     """A row a model: the passes of its network for a sample, as given, and the seconds for 1,000 samples here."""
     rows = []
     for name, (model, passes) in models.items():
-        generator, began = torch.Generator().manual_seed(seed), time.perf_counter()
+        generator, began = seeded(seed), time.perf_counter()
         for part in torch.arange(1000).split(250):  # more at once do not fit a processor's cache
             model.sample(len(part), part % model.classes if model.classes else None, generator=generator)
         rows.append({"model": name, "passes a sample": passes, "seconds for 1,000": time.perf_counter() - began})
@@ -117,7 +117,7 @@ def prices(models: dict[str, tuple[nn.Module, int]], seed: int = 0) -> list[dict
 def right_labels(model: gan.GAN, n: int = 1000, seed: int = 0) -> float:
     """The share of a conditional model's pictures that the shipped classifier takes for the label asked for."""
     labels = torch.arange(n) % model.classes
-    x = model.sample(n, labels, generator=torch.Generator().manual_seed(seed))
+    x = model.sample(n, labels, generator=seeded(seed))
     return (checkpoints.load("classifier-digits")(x).argmax(1) == labels).float().mean().item()
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minidiff import data
+from minidiff import data, seeded
 from minidiff.data import GaussianMixture
 from minidiff.sampler import last, sample, times
 from minidiff.schedule import Schedule, cosine, flow, from_betas, linear
@@ -50,7 +50,7 @@ def finite(known: Tensor, schedule: Schedule) -> Callable[[Tensor, Tensor], Tens
 
 def drawn_from(known: Tensor, schedule: Schedule, n: int = 500, steps: int = 100, seed: int = 0) -> Tensor:
     """n pictures drawn from pure noise by the chain run backwards, with the best denoiser for `known` (N, ...)."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     noise = schedule.prior((n, *known.shape[1:]), generator)
     return last(sample(finite(known, schedule), noise, times(steps), schedule, eta=1.0, generator=generator))
 
@@ -76,7 +76,7 @@ def left_over(schedule: Schedule) -> float:
 def readable(schedule: Schedule, t: float, seed: int = 0) -> float:
     """The share of held-out digits whose label can still be read at time t, by Bayes' rule over the training digits."""
     (known, labels), (x0, truth) = data.digits("train"), data.digits("test")
-    eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed))
+    eps = torch.randn(x0.shape, generator=seeded(seed))
     weights = _weights(schedule.add_noise(x0, t, eps), known, *schedule(t))
     likeliest = (weights @ F.one_hot(labels, 10).float()).argmax(1)
     return (likeliest == truth).float().mean().item()
@@ -110,7 +110,7 @@ def on_the_roll(x: Tensor, mixture: GaussianMixture) -> float:
 
 def way_back(steps: int, n: int = 1000, seed: int = 0, schedule: Schedule | None = None) -> Tensor:
     """n points of the roll (n, 2), from pure noise by that many steps of the chain run backwards, exact x0 estimate."""
-    schedule, generator = schedule or linear(), torch.Generator().manual_seed(seed)
+    schedule, generator = schedule or linear(), seeded(seed)
     noise = schedule.prior((n, 2), generator)
     return last(sample(exact(roll(), schedule), noise, times(steps), schedule, eta=1.0, generator=generator))
 
@@ -118,7 +118,7 @@ def way_back(steps: int, n: int = 1000, seed: int = 0, schedule: Schedule | None
 def reversals(steps=STEPS, n: int = 1000, seed: int = 0) -> list[dict]:
     """A row a number of steps: how far n points that came back are from n fresh ones; last, as many more fresh ones."""
     mixture = roll()
-    fresh, more = mixture.sample(2 * n, torch.Generator().manual_seed(seed + 1000)).chunk(2)
+    fresh, more = mixture.sample(2 * n, seeded(seed + 1000)).chunk(2)
     made = {f"{count} steps back": way_back(count, n, seed) for count in steps} | {"fresh points of the roll": more}
     return [
         {"points": name, "on the roll": on_the_roll(x, mixture), "energy distance": energy_distance(x, fresh)}
@@ -131,7 +131,7 @@ def tweedie_error(seed: int = 0, n: int = 500) -> float:
     mixture, schedule, worst = roll(), linear(), 0.0
     for k, t in enumerate((0.1, 0.3, 0.5, 0.7, 0.9)):
         alpha, sigma = (value.item() for value in schedule(t))
-        x0 = mixture.sample(n, torch.Generator().manual_seed(seed + k)).double()
+        x0 = mixture.sample(n, seeded(seed + k)).double()
         x = schedule.add_noise(x0, t, torch.randn_like(x0)).requires_grad_()
         (score,) = torch.autograd.grad(mixture.log_prob(x, alpha, sigma).sum(), x)
         gap = (x + sigma**2 * score) / alpha - mixture.denoise(x, alpha, sigma)

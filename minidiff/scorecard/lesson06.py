@@ -5,7 +5,7 @@ from statistics import mean
 import torch
 from torch import Tensor
 
-from minidiff import checkpoints, data, metrics
+from minidiff import checkpoints, data, metrics, seeded
 from minidiff.denoiser import Denoiser, bound
 from minidiff.drawing import draw
 from minidiff.scorecard import lesson01
@@ -24,15 +24,15 @@ WIDE = "the small variance is right for an exact estimate of x0; where ours errs
 
 def drawn(ddpm: Denoiser, vae: VAE, n: int = 594, steps: int = 50, seed: int = 0) -> dict[str, Tensor]:
     """n pictures in [-1, 1] of each: the ancestral sampler in `steps` steps, labels in turn; the VAE's random codes."""
-    pictures = draw(ddpm, n, steps=steps, sampler="ddpm", generator=torch.Generator().manual_seed(seed))
+    pictures = draw(ddpm, n, steps=steps, sampler="ddpm", generator=seeded(seed))
     with torch.no_grad():
-        return dict(zip(WAYS, (pictures, vae.sample(n, generator=torch.Generator().manual_seed(seed)))))
+        return dict(zip(WAYS, (pictures, vae.sample(n, generator=seeded(seed)))))
 
 
 @torch.no_grad()
 def losses(model: Denoiser, x0: Tensor, cond: Tensor | None, times: Tensor, seed: int = 0) -> Tensor:
     """The mean loss of the prediction at each of the times, (len(times),), with one and the same noise for all."""
-    eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed))
+    eps = torch.randn(x0.shape, generator=seeded(seed))
     return torch.stack([model.losses(x0, t, eps, cond).mean() for t in times])
 
 
@@ -45,7 +45,7 @@ def nearest(samples: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:
 
 def bits(model: Denoiser, draws: int = 100, variance: str = "small", split: str = "test") -> float:
     """DDPM's bound in bits a pixel on at most 297 of the 8x8 digits, labels unknown: at least the true figure."""
-    x0, generator = data.digits(split, 8)[0][:297], torch.Generator().manual_seed(0)
+    x0, generator = data.digits(split, 8)[0][:297], seeded(0)
     return metrics.bits_per_dim(-bound(model, model.schedule, x0, draws, variance, generator), 64)
 
 
@@ -64,7 +64,7 @@ def small_quality(models: dict[str, Denoiser], n: int = 594, steps: int = 50) ->
     train, held_out = (data.digits(split, 8)[0] for split in ("train", "test"))
     found, features = {}, judge()
     for name, model in models.items():
-        generator = torch.Generator().manual_seed(0)
+        generator = seeded(0)
         samples = draw(model, n, steps=steps, sampler="ddpm", shape=(1, 8, 8), generator=generator)
         found[name] = metrics.quality(samples, train, held_out, features)
     return found | metrics.floors(train, held_out, features)

@@ -8,7 +8,7 @@ from statistics import mean
 import torch
 from torch import Tensor, nn
 
-from minidiff import checkpoints, data, metrics
+from minidiff import checkpoints, data, metrics, seeded
 from minidiff.guidance import Denoise, cfg, clamp, classifier_guidance, dynamic_threshold, interval
 from minidiff.sampler import last, sample, times
 from minidiff.schedule import Schedule
@@ -31,7 +31,7 @@ def drawn(guide: Callable[[Tensor], Denoise], labels: Tensor, schedule: Schedule
 
     guide: the labels of some of the pictures -> their denoiser.
     """
-    noise = schedule.prior((len(labels), 1, 16, 16), torch.Generator().manual_seed(seed))
+    noise = schedule.prior((len(labels), 1, 16, 16), seeded(seed))
     parts = zip(noise.split(99), labels.split(99))  # more do not fit a processor's cache
     return torch.cat([last(sample(guide(y), x, times(steps), schedule)) for x, y in parts]).clamp(-1, 1)
 
@@ -127,7 +127,7 @@ def _of_mixture(seeds: list[int]) -> list[Claim]:
     mixture, found = three(), {}
     part = data.GaussianMixture([1.0], mixture.means[:1], mixture.stds[:1])
     for seed in seeds:
-        truth = part.sample(1000, torch.Generator().manual_seed(1000 + seed))
+        truth = part.sample(1000, seeded(1000 + seed))
         for way, x in guided_samples(mixture, 0, 1.0, seed=seed).items():
             found.setdefault(way, []).append(same(x, truth))
     ours = ", ".join(f"{way} p = {spread(values, 2)}" for way, values in found.items())

@@ -9,7 +9,7 @@ from statistics import harmonic_mean, mean
 import torch
 from torch import Tensor
 
-from minidiff import checkpoints, data, pick
+from minidiff import checkpoints, data, pick, seeded
 from minidiff.clip import CLIP, TEMPLATES, NoisyCLIP, classifier, embed, recall, zero_shot
 from minidiff.data.scenes import PAIRS, SHAPES, compare
 from minidiff.latent import LatentDiffusion
@@ -80,7 +80,7 @@ def noise_table(
     """A row for each time: which share of pairs either CLIP of codes reads out of codes with that much noise."""
     images, right = single("test", n)
     z, rows = painter.encode(images), []
-    eps = torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
+    eps = torch.randn(z.shape, generator=seeded(0))
     for t in times:
         noisy = aware.schedule.add_noise(z, t, eps)
         seen = {BLIND: blind.encode_image(noisy), AWARE: aware.encode_image(noisy, t)}

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from minidiff import seeded
 from minidiff.data import GaussianMixture
 from minidiff.guidance import cfg, classifier_guidance
 from minidiff.sampler import last, sample, times
@@ -53,7 +54,7 @@ def guided_samples(mixture: GaussianMixture, label: int, scale: float, n: int = 
         "with a classifier": classifier_guidance(denoise, log_prob, schedule, scale),
         "classifier-free": cfg(denoise, labels, len(mixture.means), scale),
     }
-    x = schedule.prior((n, 2), torch.Generator().manual_seed(seed))
+    x = schedule.prior((n, 2), seeded(seed))
     return {way: last(sample(guided, x, times(200), schedule)) for way, guided in ways.items()}
 
 
@@ -83,7 +84,7 @@ def same(a: Tensor, b: Tensor, seed: int = 0, shuffles: int = 200) -> float:
     Energy distance (Székely & Rizzo 2004), against that of the same points shuffled.
     """
     both, n = torch.cat([a, b]).double(), len(a)
-    distances, generator = torch.cdist(both, both), torch.Generator().manual_seed(seed)
+    distances, generator = torch.cdist(both, both), seeded(seed)
     side = torch.cat([torch.full((n,), 1 / n), torch.full((len(b),), -1 / len(b))]).double()
     sides = torch.stack([side, *(side[torch.randperm(len(both), generator=generator)] for _ in range(shuffles))])
     energy = -((sides @ distances) * sides).sum(1)
@@ -95,7 +96,7 @@ def first_order(mixture: GaussianMixture, lengths: list[float], t: float = 0.5, 
 
     ADM's algorithm 1 (2105.05233) adds scale times the variance times the gradient at the unguided mean.
     """
-    schedule, x = cosine(), torch.randn(64, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    schedule, x = cosine(), torch.randn(64, 2, generator=seeded(0), dtype=torch.float64)
     log_prob, rows = exact_log_prob(mixture, schedule, 0), []
     estimate = mixture.denoise(x, *(float(value) for value in schedule(t)))
     guided = classifier_guidance(lambda x, t: estimate, log_prob, schedule, scale)(x, torch.tensor(t))

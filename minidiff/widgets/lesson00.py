@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from torch import Tensor
 
-from minidiff import expect, plot
+from minidiff import expect, plot, seeded
 from minidiff.autoregressive import LEVELS, PixelModel
 from minidiff.widgets.controls import Choice, Slider, Stops
 from minidiff.widgets.explorer import Explorer
@@ -119,7 +119,7 @@ def unfinished(x: Tensor, pixels: int) -> Tensor:
 
 
 def _drawn(model: PixelModel, labels: Tensor, temperature: float, seed: int) -> Tensor:
-    return model.sample(len(labels), labels, temperature, torch.Generator().manual_seed(seed))
+    return model.sample(len(labels), labels, temperature, seeded(seed))
 
 
 def next_pixel(model: PixelModel, x: Tensor, y: Tensor) -> Explorer:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from minidiff import seeded
 from minidiff.autoencoder import Autoencoder, LinearCode
 from minidiff.widgets import Explorer, Pad, Slider, Stops
 
@@ -45,7 +46,7 @@ def code_sizes(models: list[Autoencoder], train: Tensor, images: Tensor) -> Expl
 def disturbed_codes(model: Autoencoder, images: Tensor) -> Explorer:
     """`images` above, below them decoded from disturbed codes: noise added, numbers replaced by their mean."""
     z = _encoded(model, images)
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
     eps, order = torch.randn(z.shape, generator=generator), torch.randperm(model.code, generator=generator)
 
     def draw(noise, dropped):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from minidiff import plot
+from minidiff import plot, seeded
 from minidiff.vae import VAE
 from minidiff.widgets import Explorer, Slider, Stops
 from minidiff.widgets.lesson01 import plane_of_codes
@@ -22,7 +22,7 @@ def latent_plane(model: VAE, images: Tensor, labels: Tensor) -> Explorer:
 def price_of_a_code(models: Sequence[VAE], images: Tensor, seed: int = 0) -> Explorer:
     """Models trained at several beta: `images`, below them rebuilt, and as many decoded from the same random codes."""
     by_beta = {model.beta: model for model in models}
-    z = torch.randn(len(images), models[0].code, generator=torch.Generator().manual_seed(seed))
+    z = torch.randn(len(images), models[0].code, generator=seeded(seed))
 
     def draw(beta):
         model = by_beta[beta]
@@ -40,7 +40,7 @@ def price_of_a_code(models: Sequence[VAE], images: Tensor, seed: int = 0) -> Exp
 
 def temperatures(model: VAE, n: int = 24, seed: int = 0) -> Explorer:
     """n pictures decoded from z = temperature * eps, eps the same all along."""
-    eps = torch.randn(n, model.code, generator=torch.Generator().manual_seed(seed))
+    eps = torch.randn(n, model.code, generator=seeded(seed))
 
     def draw(temperature):
         return _pictures(model, temperature * eps)

@@ -7,7 +7,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from minidiff import plot
+from minidiff import plot, seeded
 from minidiff.flow import Flow
 from minidiff.tables import rounded
 from minidiff.widgets import Choice, Explorer, Pad, Slider
@@ -19,7 +19,7 @@ def layers(flow: Flow, n: int = 600) -> Explorer:
     """A flow in the plane, undone coupling by coupling: n normal points, a grid, a small square under the finger."""
     couplings, lines = len(flow.layers) // 2, _grid()
     grids, _ = trail(flow, lines.flatten(0, 1))
-    clouds, _ = trail(flow, torch.randn(n, 2, generator=torch.Generator().manual_seed(0)))
+    clouds, _ = trail(flow, torch.randn(n, 2, generator=seeded(0)))
 
     @cache
     def square(place):
@@ -85,7 +85,7 @@ def temperatures(flow: Flow, n: int = 24, seed: int = 0) -> Explorer:
 
     def draw(temperature):
         with torch.no_grad():  # the same seed at each temperature: the same eps
-            return flow.sample(n, temperature=temperature, generator=torch.Generator().manual_seed(seed))
+            return flow.sample(n, temperature=temperature, generator=seeded(seed))
 
     return Explorer(
         draw,

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from minidiff import seeded
 from minidiff.gan import GAN
 from minidiff.widgets import Explorer, Slider
 from minidiff.widgets.laboratory import Laboratory
@@ -19,7 +20,7 @@ def walk(model: GAN, rows: int = 4, seed: int = 0) -> Explorer:
     Between two codes they go along the great circle, at the length that random codes have: on the straight line the
     codes halfway are shorter than any that the generator was trained on.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     codes = model.codes(STOPS * rows, generator).unflatten(0, (STOPS, rows))
     labels = torch.arange(rows) % model.classes if model.classes else None
 
@@ -61,7 +62,7 @@ def truncation(model: GAN, n: int = 24, seed: int = 0) -> Explorer:
 
 def truncated(model: GAN, n: int, threshold: float, seed: int = 0) -> Tensor:
     """n codes (n, code) from N(0, I) cut off at ±threshold; a smooth function of it, as they are the same quantiles."""
-    u = torch.rand(n, model.code, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    u = torch.rand(n, model.code, generator=seeded(seed), dtype=torch.float64)
     edge = torch.special.ndtr(torch.tensor(threshold, dtype=torch.float64))  # P(z < threshold)
     return torch.special.ndtri(1 - edge + u * (2 * edge - 1)).float()
 

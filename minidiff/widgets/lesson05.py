@@ -5,7 +5,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from minidiff import plot
+from minidiff import plot, seeded
 from minidiff.data import GaussianMixture
 from minidiff.schedule import Schedule, cosine, flow, from_betas, linear, variance_exploding
 from minidiff.widgets import Choice, Explorer, Pad, Slider, Stops
@@ -89,8 +89,8 @@ def _design(schedule: Schedule, images: Tensor, eps: Tensor) -> Figure:
 
 def score_field(mixtures: dict[str, GaussianMixture], schedule: Schedule, n: int = 400) -> Explorer:
     """A cloud at time t, and sigma times its exact score as arrows: minus the noise that is to be expected there."""
-    clouds = {name: mixture.sample(n, torch.Generator().manual_seed(0)) for name, mixture in mixtures.items()}
-    eps = torch.randn(n, 2, generator=torch.Generator().manual_seed(1))
+    clouds = {name: mixture.sample(n, seeded(0)) for name, mixture in mixtures.items()}
+    eps = torch.randn(n, 2, generator=seeded(1))
 
     def draw(t, cloud):
         return _field(mixtures[cloud], schedule.add_noise(clouds[cloud], t, eps), schedule, t, f"{cloud}, t = {t:.2f}")
@@ -156,4 +156,4 @@ def _square():
 
 
 def _noise(images: Tensor, seed: int) -> Tensor:
-    return torch.randn(images.shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(images.shape, generator=seeded(seed))

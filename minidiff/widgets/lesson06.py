@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from minidiff import guidance
+from minidiff import guidance, seeded
 from minidiff.denoiser import Denoiser
 from minidiff.drawing import guided
 from minidiff.sampler import sample, times
@@ -12,7 +12,7 @@ from minidiff.widgets import Choice, Explorer, Player, Slider
 
 def trajectory(model: Denoiser, n: int = 10, steps: int = 50, size: int = 16, seed: int = 0) -> Explorer:
     """n digits on their way from noise: above x_t, below the estimate of x0 made from it, at each of `steps` steps."""
-    labels, generator = torch.arange(n) % 10, torch.Generator().manual_seed(seed)
+    labels, generator = torch.arange(n) % 10, seeded(seed)
     denoise = guidance.clamp(guided(model, labels))
     x = model.schedule.prior((n, 1, size, size), generator)
     path = list(sample(denoise, x, times(steps), model.schedule, eta=1.0, generator=generator))
@@ -31,7 +31,7 @@ def trajectory(model: Denoiser, n: int = 10, steps: int = 50, size: int = 16, se
 
 def estimate(model: Denoiser, images: Tensor, labels: Tensor, seed: int = 0) -> Explorer:
     """Held-out digits at a time t: in rows the clean pictures x0, the noisy x_t, the estimate of x0."""
-    eps = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed))
+    eps = torch.randn(images.shape, generator=seeded(seed))
 
     def look(time):
         x = model.schedule.add_noise(images, time, eps)
@@ -52,7 +52,7 @@ def estimate(model: Denoiser, images: Tensor, labels: Tensor, seed: int = 0) -> 
 
 def switched_off(models: dict[str, Denoiser], images: Tensor, seed: int = 0) -> Explorer:
     """Noisy held-out digits above, below the estimates of x0 by one of several networks, at a time t."""
-    eps = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed))
+    eps = torch.randn(images.shape, generator=seeded(seed))
 
     def draw(network, time):
         x = models[network].schedule.add_noise(images, time, eps)

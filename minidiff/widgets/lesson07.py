@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from minidiff import seeded
 from minidiff.denoiser import Denoiser
 from minidiff.drawing import guided
 from minidiff.exercises.solutions07 import slerp
@@ -48,7 +49,7 @@ def trajectory(model: Denoiser, steps: int = 30, n: int = 5, seed: int = 0) -> E
 
 def between(model: Denoiser, steps: int = 5, seed: int = 0) -> Explorer:
     """A label from noise a (left), from b (right), and from a mixture: on the arc (second), straight (third)."""
-    a, b = model.schedule.prior((2, 1, 16, 16), torch.Generator().manual_seed(seed)).split(1)
+    a, b = model.schedule.prior((2, 1, 16, 16), seeded(seed)).split(1)
 
     def draw(share, label):
         x = torch.cat([a, slerp(a, b, share), (1 - share) * a + share * b, b])
@@ -65,7 +66,7 @@ def between(model: Denoiser, steps: int = 5, seed: int = 0) -> Explorer:
 
 def walk(model: Denoiser, steps: int, n: int, seed: int, noise: str, first: int = 0) -> list[Step]:
     """All the Steps of n pictures of the labels first, first + 1, ..., from the same x_T for the same seed."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     x = model.schedule.prior((n, 1, 16, 16), generator)
     denoise = clamp(guided(model, (first + torch.arange(n)) % 10))
     return list(sample(denoise, x, times(steps), model.schedule, generator=generator, **NOISES[noise]))

@@ -6,6 +6,7 @@ Few pictures and few steps, so that an answer takes about a tenth of a second; e
 import torch
 from torch import Tensor
 
+from minidiff import seeded
 from minidiff.denoiser import Denoiser
 from minidiff.guidance import Denoise, cfg, clamp, interval
 from minidiff.sampler import last, sample, times
@@ -74,7 +75,7 @@ def between_times(model: Denoiser, scale: float = 6.0, seed: int = 5) -> Explore
 
 
 def _noise(model: Denoiser, n: int, seed: int) -> Tensor:
-    return model.schedule.prior((n, 1, 16, 16), torch.Generator().manual_seed(seed))
+    return model.schedule.prior((n, 1, 16, 16), seeded(seed))
 
 
 def _drawn(model: Denoiser, denoise: Denoise, noise: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from minidiff import plot
+from minidiff import plot, seeded
 from minidiff.data import scenes, shapes
 from minidiff.exercises.solutions09 import word_maps
 from minidiff.latent import LatentDiffusion, attention_maps, image_to_image, inpaint, text_to_image
@@ -69,7 +69,7 @@ def make_over(model: LatentDiffusion, images: Tensor, prompt: str, n: int = 3, s
 
     def draw(strength, prompt, picture):
         image = images[picture : picture + 1].expand(n, -1, -1, -1)
-        options = dict(steps=FEW, generator=torch.Generator().manual_seed(seed))
+        options = dict(steps=FEW, generator=seeded(seed))
         return torch.cat([image[:1], image_to_image(model, image, [prompt] * n, strength, **options)])
 
     return Explorer(
@@ -88,7 +88,7 @@ def repaint(model: LatentDiffusion, image: Tensor, prompt: str, mask: Tensor, n:
 
     def draw(mask, prompt):
         images = image.expand(n, -1, -1, -1)
-        options = dict(steps=FEW, generator=torch.Generator().manual_seed(seed))
+        options = dict(steps=FEW, generator=seeded(seed))
         return inpaint(model, images, pad.mask(mask), [prompt] * n, **options)
 
     return Explorer(
@@ -134,7 +134,7 @@ def attended(model: LatentDiffusion, prompt: str, image: Tensor, t: float, seed:
     A map is shown from dark, the least that any place gives to that word, to light, the most.
     """
     z, ids = model.encode(image), model.ids(prompt)
-    noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed))
+    noise = torch.randn(z.shape, generator=seeded(seed))
     maps = attention_maps(model, model.schedule.add_noise(z, t, noise), torch.tensor(t), ids)[0]  # (L, h, w)
     words = word_maps(maps, model.tokenizer.tokens(prompt))
     heat = torch.stack([row for _, row in words] or [maps[0]])  # of no words, the mark of the start
@@ -146,5 +146,5 @@ def attended(model: LatentDiffusion, prompt: str, image: Tensor, t: float, seed:
 
 
 def _drawn(model: LatentDiffusion, prompt: str, n: int, seed: int, **options) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     return text_to_image(model, [prompt] * n, generator=generator, **({"steps": FEW} | options))

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from minidiff import expect, gan, plot
+from minidiff import expect, gan, plot, seeded
 from minidiff.data import GaussianMixture, grid_mixture, ring_mixture
 from minidiff.exercises.solutions04 import coverage
 
@@ -34,8 +34,8 @@ class Match:
         betas = (expect.number("momentum", momentum, 0, 0.99), 0.999 if momentum > 0.8 else 0.9)
         self.players = self.gan.discriminator, self.gan.generator
         self.optimisers = [torch.optim.Adam(p.parameters(), 2e-3, betas, fused=True) for p in self.players]
-        self.real = data.sample(300, torch.Generator().manual_seed(seed))
-        self.z = self.gan.codes(2000, torch.Generator().manual_seed(seed))
+        self.real = data.sample(300, seeded(seed))
+        self.z = self.gan.codes(2000, seeded(seed))
 
     def move_discriminator(self) -> None:
         """The discriminator learns from a batch of real points and as many fakes."""
