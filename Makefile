@@ -7,8 +7,8 @@ NOTEBOOKS   ?= $(wildcard notebooks/*.ipynb)
 CELL_SECONDS ?= 120
 LAB_ARGS    ?=
 
-# Threads of torch that wait asleep: spinning, they slow each other tenfold where another program wants a core too.
-export OMP_WAIT_POLICY ?= PASSIVE
+# As minidiff does itself, for notebooks that load torch before it: threads that wait spin for a moment only.
+export GOMP_SPINCOUNT ?= 10000
 
 BIN    := .venv/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)

@@ -2,7 +2,7 @@
 
 Each runs in a process of its own and changes no file. Peak memory is the kernel's, the largest it held at once.
 
-    OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE python benchmarks/course.py ci cpu
+    OMP_NUM_THREADS=2 python benchmarks/course.py ci cpu
 """
 
 import argparse

@@ -5,7 +5,7 @@ size as their widths allow. All are trained by the same `fit`, loss and average 
 that whatever else the machine does hits all. --size 32: the digits enlarged, for speed alone. Nothing is asserted: read
 the ratios.
 
-    OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE python benchmarks/cpu_digits.py --seconds 60
+    OMP_NUM_THREADS=2 python benchmarks/cpu_digits.py --seconds 60
 """
 
 import argparse

@@ -3,7 +3,7 @@
 All draw the same labels from the same noise with the same network; the judge and its floors are those of lesson 07.
 --full adds DDPM with 1,000 steps, which takes minutes.
 
-    OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE python benchmarks/sampling.py
+    OMP_NUM_THREADS=2 python benchmarks/sampling.py
 """
 
 import argparse

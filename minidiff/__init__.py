@@ -2,9 +2,11 @@
 
 import os
 
-# Before torch is loaded: its threads wait asleep. Spinning, they slow each other tenfold where another program, such as
-# the browser that shows the notebook, wants one of few cores too.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Before torch is loaded, for its threads on Linux: each spins a moment for the next piece of work, and then sleeps. On
+# two cores with nothing else to do that trains 1.5 times as fast as sleeping at once, beside a busy program 0.6 times;
+# spinning on and on, as they do by themselves, would be 0.2 times there (benchmarks/README.md).
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 try:
     from minidiff.profile import device, pick, profile, seed_everything, seeded

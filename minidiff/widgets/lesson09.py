@@ -12,8 +12,9 @@ from minidiff import plot, seeded
 from minidiff.data import scenes, shapes
 from minidiff.exercises.solutions09 import word_maps
 from minidiff.latent import LatentDiffusion, attention_maps, image_to_image, inpaint, text_to_image
-from minidiff.widgets import Choice, Explorer, Paint, Slider, Stops, Text
+from minidiff.widgets import Choice, Explorer, Paint, Stops, Text
 
+STRENGTHS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0)
 SCALES = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0)
 STEPS = (1, 2, 5, 10, 20)
 FEW = 10  # steps where there is no control for them
@@ -69,14 +70,15 @@ def make_over(model: LatentDiffusion, images: Tensor, prompt: str, n: int = 3, s
 
     def draw(strength, prompt, picture):
         image = images[picture : picture + 1].expand(n, -1, -1, -1)
-        options = dict(steps=FEW, generator=seeded(seed))
+        steps = round(FEW / max(strength, STRENGTHS[1]))  # of which only a share `strength` is walked
+        options = dict(steps=steps, generator=seeded(seed))
         return torch.cat([image[:1], image_to_image(model, image, [prompt] * n, strength, **options)])
 
     return Explorer(
         draw,
         alt=f"top left picture {{picture}}, then {n} times made over as “{{prompt}}” with strength {{strength}}",
         columns=2,
-        strength=Slider("strength", 0.0, 1.0, 0.05, 0.2),
+        strength=Stops("strength", STRENGTHS, 0.2),
         prompt=Text("prompt", prompt, hint="a prompt, then Enter"),
         picture=Choice("picture", range(len(images)), 0),
     ).add_class("over")

@@ -83,7 +83,7 @@ def test_strength_changes_the_pictures_and_back(lesson):
     over = lesson.explorer("over")
     first = over.picture()
     over.press("strength", "ArrowLeft", 3)
-    over.alt(re.compile("with strength 0.05$"))
+    over.alt(re.compile("with strength 0.02$"))
     over.changed(first)
     over.press("strength", "ArrowRight", 3)
     over.shows(first)
