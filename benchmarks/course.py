@@ -42,7 +42,7 @@ def main() -> None:
     args = parser.parse_args()
     print("| notebook |", " | ".join(f"{profile}, s | {profile}, GiB" for profile in args.profiles), "|")
     print("|---|" + "---:|---:|" * len(args.profiles))
-    for path in sorted(NOTEBOOKS.glob(f"*{args.only}*.ipynb")):
+    for path in sorted(path for path in NOTEBOOKS.glob("*.ipynb") if args.only in path.name):
         print(f"| {path.stem} |", end="", flush=True)
         for profile in args.profiles:
             seconds, peak = measured(path, profile)
