@@ -8,7 +8,9 @@ CELL_SECONDS ?= 120
 LAB_ARGS    ?=
 
 # As minidiff does itself, for notebooks that load torch before it: threads that wait spin for a moment only.
+ifndef OMP_WAIT_POLICY
 export GOMP_SPINCOUNT ?= 10000
+endif
 
 BIN    := .venv/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)

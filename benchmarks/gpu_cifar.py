@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from minidiff import checkpoints, data, folders, metrics, plot, seed_everything
+from minidiff import checkpoints, data, device, folders, metrics, plot, seed_everything
 from minidiff.drawing import draw
 from minidiff.gan import GAN
 from minidiff.train import fit, run
@@ -169,19 +169,19 @@ def gan(where: torch.device) -> Callable[[int], Tensor]:
 
 
 def pictures(args, where: torch.device) -> None:
-    features, most = judge(20 if args.tiny else args.judge, where), 20 if args.tiny else args.n
+    features = judge(args.judge, where)
     real = features(folders.photographs("test")[0])
     model = (folders.small(**folders.labels()) if args.tiny else checkpoints.load(args.file)).to(where).eval()
     known = folders.photographs("train")[0]
-    known = features(known[:: -(-len(known) // most)])  # of all classes: the folder's order is theirs
+    known = features(known[:: -(-len(known) // args.n)])  # of all classes: the folder's order is theirs
     rows = [{"method": "real ones, trained on", "FD to held-out": round(metrics.frechet_distance(known, real), 2)}]
     for name, options in METHODS.items():
         if not any(name.startswith(text) for text in args.only):
             continue
         options = options | ({"steps": 2} if args.tiny else {})
-        found, row = timed(lambda n: draw(model, n, shape=(3, 32, 32), **options), name, most, where)  # noqa: B023
+        found, row = timed(lambda n: draw(model, n, shape=(3, 32, 32), **options), name, args.n, where)  # noqa: B023
         rows.append(row | {"FD to held-out": round(metrics.frechet_distance(features(found), real), 2)})
-    rows.append(timed(gan(where), "our GAN, untrained", most, where)[1])
+    rows.append(timed(gan(where), "our GAN, untrained", args.n, where)[1])
     print(plot.table(rows))
 
 
@@ -198,7 +198,11 @@ def main() -> None:
     args = parser.parse_args()
     if args.folder:
         os.environ["MINIDIFF_FOLDER"] = args.folder
-    where = torch.device("cuda:0" if torch.cuda.is_available() and not args.tiny else "cpu")
+    where = torch.device("cpu") if args.tiny else device()
+    if args.tiny:
+        args.n = args.judge = 20
+    elif args.what == "speed" and where.type != "cuda":
+        parser.error("speed wants a GPU, or --tiny")
     machine = torch.cuda.get_device_name() if where.type == "cuda" else "a CPU"
     print(f"torch {torch.__version__}, diffusers {diffusers.__version__}, {machine}")
     {"speed": speed, "pictures": pictures}[args.what](args, where)

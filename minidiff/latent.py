@@ -19,6 +19,7 @@ from minidiff.unet import Look
 
 CHUNK = 32  # pictures drawn at once
 SIZE = 0.25  # of scaled codes: neighbours are alike and see through noise together, so there must be more of it
+SCALE = 2.0  # of guidance, unless given: from 3 on circles have corners
 
 
 class LatentDiffusion(nn.Module):
@@ -72,7 +73,7 @@ class LatentDiffusion(nn.Module):
         return self.denoiser.loss(self.scale * mu, ids)
 
 
-def guided(model: LatentDiffusion, prompts, scale: float = 2.0, negative=None) -> guidance.Denoise:
+def guided(model: LatentDiffusion, prompts, scale: float = SCALE, negative=None) -> guidance.Denoise:
     """denoise(z, t) -> z0 for those prompts, one for each row of z, with classifier-free guidance.
 
     negative: what to move away from, a text for all or one each; "" unless given. Nothing limits the estimates: codes
@@ -83,7 +84,7 @@ def guided(model: LatentDiffusion, prompts, scale: float = 2.0, negative=None) -
 
 
 def text_to_image(
-    model: LatentDiffusion, prompts, *, size=32, steps=20, scale=2.0, negative=None, order=2, eta=0.0, generator=None
+    model: LatentDiffusion, prompts, *, size=32, steps=20, scale=SCALE, negative=None, order=2, eta=0.0, generator=None
 ) -> Tensor:
     """A picture for each prompt, (B, channels, size, size) in [-1, 1]; order and eta are those of `sampler.sample`."""
     f, latent = model.autoencoder.f, model.autoencoder.latent
@@ -147,7 +148,7 @@ def attention_maps(model: LatentDiffusion, z: Tensor, t, ids: Tensor) -> Tensor:
     return torch.stack([_enlarged(one, z.shape[2:]) for one in maps]).mean(0)
 
 
-def _drawn(model, x, prompts, start=1.0, steps=20, scale=2.0, negative=None, keep=None, **options) -> Tensor:
+def _drawn(model, x, prompts, start=1.0, steps=20, scale=SCALE, negative=None, keep=None, **options) -> Tensor:
     """x, noisy codes at t = start, walked to t = 0 and decoded, CHUNK rows at a time."""
     t, ids = times(steps, start), _for_all(model, "prompts", prompts, len(x))
     away, pictures = _for_all(model, "negative", negative, len(x)), []

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from minidiff import expect
+from minidiff.profile import seeded
 
 
 def bits_per_dim(log_prob: Tensor, dims: int) -> float:
@@ -77,7 +78,7 @@ def nearest_share(samples: Tensor, train: Tensor, held_out: Tensor, seed: int = 
     samples (M, ...), train (N, ...), held_out (n, ...), N >= n, of one shape per row; compared by Euclidean distance.
     """
     n, _ = _alike(held_out, train=train), _alike(held_out[:1], samples=samples)
-    rivals = train[torch.randperm(len(train), generator=_generator(seed))[:n]]
+    rivals = train[torch.randperm(len(train), generator=seeded(seed))[:n]]
     to_train, to_held_out = (torch.cat([d.amin(1) for d in _distances(samples, x)]) for x in (rivals, held_out))
     return ((to_train < to_held_out).double() + 0.5 * (to_train == to_held_out)).mean().item()
 
@@ -113,7 +114,7 @@ def quality(samples: Tensor, train: Tensor, held_out: Tensor, features: Callable
     are against held-out, where copying gains nothing; the nearest neighbour is sought among the pictures themselves.
     Pictures are float (rows, C, H, W), n or more in each set, n at least 4; `features` makes (B, C, H, W) into (B, D).
     """
-    n, generator = _alike(held_out, least=4, train=train, samples=samples), _generator(seed)
+    n, generator = _alike(held_out, least=4, train=train, samples=samples), seeded(seed)
     fake, real, fresh = (_describe(features, x) for x in (samples, train, held_out))
     figures = []
     for i in range(len(samples) // n):
@@ -132,8 +133,8 @@ def floors(train: Tensor, held_out: Tensor, features: Callable, seed: int = 0) -
     A memoriser draws training pictures with replacement. Where the two rows agree, a figure is blind to copying.
     """
     _alike(held_out, least=4, train=train)
-    fresh = train[torch.randperm(len(train), generator=_generator(seed))]
-    copies = train[torch.randint(len(train), fresh.shape[:1], generator=_generator(seed + 1))]
+    fresh = train[torch.randperm(len(train), generator=seeded(seed))]
+    copies = train[torch.randint(len(train), fresh.shape[:1], generator=seeded(seed + 1))]
     fresh, copies = quality(fresh, held_out, held_out, features, seed), quality(copies, train, held_out, features, seed)
     return {"fresh real pictures": fresh, "a memoriser": copies}
 
@@ -163,10 +164,6 @@ def _distances(a: Tensor, b: Tensor) -> Iterator[Tensor]:
 
 def _chunks(a: Tensor, b: Tensor, cells: int = 2**22) -> tuple[Tensor, ...]:
     return a.split(max(1, cells // len(b)))  # at most `cells` pairs at a time: 32 MiB of float64
-
-
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(expect.integer("seed", seed, 0, 2**32))
 
 
 @torch.no_grad()

@@ -48,4 +48,4 @@ def seed_everything(seed: int) -> None:
 
 def seeded(seed: int = 0) -> torch.Generator:
     """A new generator, on the CPU: what is drawn from it is the same on every device (`noise.randn` moves it there)."""
-    return torch.Generator().manual_seed(expect.integer("seed", seed, 0, 2**32 - 1))
+    return torch.Generator().manual_seed(expect.integer("seed", seed, 0, 2**64 - 1))

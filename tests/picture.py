@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from minidiff import checkpoints, data, plot
+from minidiff import checkpoints, data, plot, seeded
 from minidiff.drawing import draw
 from minidiff.scorecard.lesson00 import class_means
 
@@ -30,10 +30,6 @@ def pictures() -> dict[str, torch.Tensor]:
         "06  DDPM, by label: 100 passes": draw(ddpm, labels, sampler="ddpm", steps=100, generator=seeded(2)),
         "07  DDIM, the same network: 20 passes": draw(ddpm, labels, generator=seeded(2)),
     }
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from minidiff import drawing
+from minidiff import drawing, seeded
 from minidiff.denoiser import Denoiser
 from minidiff.drawing import draw, guided, in_turn
 from minidiff.guidance import cfg, clamp
@@ -31,10 +31,6 @@ class Exact(nn.Module):
 @pytest.fixture
 def denoiser():
     return Denoiser(Exact(), cosine(), "x0", null=3)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize("sampler", drawing.SAMPLERS)

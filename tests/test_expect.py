@@ -165,6 +165,9 @@ BAD = [
     (lambda: minidiff.seed_everything(-1), ValueError, "seed: got -1"),
     (lambda: minidiff.seed_everything(2**32), ValueError, "seed: got 4294967296"),
     (lambda: minidiff.seed_everything(1.5), TypeError, "seed: got 1.5"),
+    (lambda: minidiff.seeded(-1), ValueError, "seed: got -1"),
+    (lambda: minidiff.seeded(2**64), ValueError, "seed: got 18446744073709551616"),
+    (lambda: minidiff.seeded("a"), TypeError, "seed: got 'a'"),
 ]
 
 
@@ -243,3 +246,11 @@ def test_the_seed_reaches_all_three_generators():
     assert draw() == first
     minidiff.seed_everything(8)
     assert all(a != b for a, b in zip(draw(), first))
+
+
+def test_a_seeded_generator_draws_the_same_and_leaves_the_callers_numbers_alone():
+    before = torch.get_rng_state()
+    first, again, other = (torch.rand(5, generator=minidiff.seeded(seed)) for seed in (3, 3, 4))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert torch.equal(torch.rand(5, generator=minidiff.seeded()), torch.rand(5, generator=minidiff.seeded(0)))
+    assert torch.equal(torch.get_rng_state(), before)

@@ -6,15 +6,11 @@ import pytest
 import torch
 from torch import distributions, nn
 
-from minidiff import checkpoints, data
+from minidiff import checkpoints, data, seeded
 from minidiff.flow import BOUND, ActNorm, Coupling, Flow, Logit, dequantise, masks
 from minidiff.train import fit
 
 TRAINED = ("flow-digits", "flow-ring")
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def awake(model, size=0.3):

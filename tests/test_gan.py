@@ -9,13 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from minidiff import data, gan, loop
+from minidiff import data, gan, loop, seeded
 from minidiff.gan import GAN, Discriminator, Generator, NonSaturating, Wasserstein, gradient_penalty
 from minidiff.train import Ema, Tick, run
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def made(seed=0, **options):

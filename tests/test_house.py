@@ -1,6 +1,7 @@
 """The rules of the house: who imports whom, where things stand and are called, how long they are, what is committed."""
 
 import ast
+import os
 import re
 import socket
 import subprocess
@@ -284,6 +285,20 @@ def test_importing_costs_little_more_than_torch_and_nothing_that_may_not_be_need
     assert (loaded, second) == ("[]", "[]")
     print(f"import minidiff: {float(cost):.3f} s more than import torch")
     assert float(cost) < 0.3  # a hundred times what it is
+
+
+@pytest.mark.parametrize(
+    "given, count", [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "")]
+)
+@pytest.mark.parametrize("by", ["package", "make"])
+def test_waiting_threads_spin_for_a_moment_unless_told_otherwise(by, given, count, tmp_path):
+    named = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    environment = {name: value for name, value in os.environ.items() if name not in named} | given
+    (tmp_path / "Makefile").write_text(f"include {ROOT / 'Makefile'}\nshow:\n\t@echo $$GOMP_SPINCOUNT\n")
+    ask = "import minidiff, os; print(os.environ.get('GOMP_SPINCOUNT', ''))"
+    command = {"package": [sys.executable, "-c", ask], "make": ["make", "--no-print-directory", "-C", tmp_path, "show"]}
+    done = subprocess.run(command[by], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == count
 
 
 def test_no_two_test_files_have_one_name():

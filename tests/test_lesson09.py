@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from minidiff import checkpoints, data
+from minidiff import checkpoints, data, seeded
 from minidiff.data import scenes
 from minidiff.latent import image_to_image, inpaint, text_to_image
 from minidiff.scorecard import lesson09
@@ -22,10 +22,6 @@ def images():
 
 def shown(explorer) -> torch.Tensor:
     return explorer.draw(**explorer.values)
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def test_a_prompt_built_from_parts_is_understood_as_it_was_meant():
@@ -84,11 +80,11 @@ def test_a_picture_is_made_over_from_nearly_itself_to_something_else(model, imag
     explorer.set(strength=0.0, picture=3)
     page = shown(explorer)
     assert torch.equal(page[0], images[3]) and (page[1] - images[3]).abs().mean() < 0.1
-    explorer.set(strength=1.0)
-    wanted = image_to_image(
-        model, images[3:4].expand(2, -1, -1, -1), "a large green square", 1.0, steps=10, generator=seeded(2)
-    )
-    assert torch.allclose(shown(explorer)[1:], wanted, atol=1e-5)
+    pair = images[3:4].expand(2, -1, -1, -1)
+    for strength, steps in {0.02: 500, 0.2: 50, 1.0: 10}.items():  # ten of them are walked
+        explorer.set(strength=strength)
+        wanted = image_to_image(model, pair, "a large green square", strength, steps=steps, generator=seeded(2))
+        assert torch.allclose(shown(explorer)[1:], wanted, atol=1e-5)
     assert (
         explorer.picture.alt == "top left picture 3, then 2 times made over as “a large green square” with strength 1.0"
     )

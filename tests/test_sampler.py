@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from minidiff import schedule
+from minidiff import schedule, seeded
 from minidiff.data import GaussianMixture, ring_mixture
 from minidiff.denoiser import Denoiser
 from minidiff.noise import randn
@@ -34,10 +34,6 @@ class RandomNet(nn.Module):
 
     def forward(self, x, t, cond=None):
         return torch.tanh(self.conv(x) + (3 * t).sin().reshape(-1, 1, 1, 1)) + 0.3 * x
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def noise(*shape, seed=0, dtype=torch.float32):

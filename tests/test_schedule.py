@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from minidiff import seeded
 from minidiff.schedule import Schedule, cosine, flow, from_betas, linear, variance_exploding
 
 SCHEDULES = {
@@ -24,10 +25,6 @@ PRESERVING = ["linear", "linear 50", "cosine", "cosine 8", "betas"]  # alpha² +
 each_schedule = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 any_schedule = st.sampled_from(list(SCHEDULES.values()))
 any_time = st.floats(0.001, 1.0)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def double(*values):

@@ -235,8 +235,13 @@ def test_the_page_of_the_package_names_modules_that_exist():
 def test_a_site_is_built_and_what_fails_is_told(tmp_path, monkeypatch):
     pytest.importorskip("myst_nb")
     broken = [*SMALL[:-1], "made.twin(1 / 0)"]
+    dot = io.BytesIO()
+    Image.new("L", (1, 1)).save(dot, "png")
+    still = new_output("display_data", {"image/png": base64.b64encode(dot.getvalue()).decode()})
     for name, sources in {"00_small": SMALL, "01_broken": broken}.items():
-        nbformat.write(notebook(*sources), tmp_path / f"{name}.ipynb")
+        stored = notebook(*sources)
+        stored.cells[-1].outputs = [still]  # of the twin
+        nbformat.write(stored, tmp_path / f"{name}.ipynb")
     monkeypatch.setattr(build, "API", {"One": ("expect",)})
     monkeypatch.setattr(museum, "EXHIBITS", {})
     with_table = notebook("1 + 1")
@@ -246,6 +251,7 @@ def test_a_site_is_built_and_what_fails_is_told(tmp_path, monkeypatch):
     assert missed == ["01_broken: made: ZeroDivisionError: division by zero"]
     pages = {path.stem: path.read_text("utf-8") for path in (tmp_path / "html").rglob("*.html")}
     assert 'id="twin-made"' in pages["00_small"] and 'id="twin-made"' not in pages["01_broken"]
+    assert 'alt="made in some settings"' in pages["00_small"]
     assert "tex-svg.js" in pages["00_small"]
     assert "<table" in pages["02_table"]
     loaded = re.findall(r'(?:<script[^>]*\bsrc|<link(?=[^>]*stylesheet)[^>]*\bhref)="([^"]+)"', "".join(pages.values()))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from minidiff import expect
 from minidiff.data.mixture import GaussianMixture
+from minidiff.profile import seeded
 
 
 def swiss_roll(n: int, seed: int = 0, noise: float = 0.05) -> Tensor:
@@ -79,7 +80,7 @@ def _even(means: Tensor, std: float, variance: float) -> GaussianMixture:
 
 def _generator(n: int, seed: int) -> torch.Generator:
     expect.integer("n", n, 1)
-    return torch.Generator().manual_seed(expect.integer("seed", seed, 0, 2**64 - 1))
+    return seeded(seed)
 
 
 def _blur(x: Tensor, noise: float, generator: torch.Generator) -> Tensor:

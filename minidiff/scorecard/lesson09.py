@@ -8,13 +8,12 @@ from torch import nn
 
 from minidiff import checkpoints, data, pick, seed_everything, seeded
 from minidiff.compression import KLAutoencoder, Pixels
-from minidiff.latent import LatentDiffusion, text_to_image
+from minidiff.latent import SCALE, LatentDiffusion, text_to_image
 from minidiff.recipes import RECIPES
 from minidiff.scorecard import stored
 from minidiff.scorecard.common import Claim, averaged, spread
 from minidiff.worded import encoded, latent_diffusion, shipped, tokenizer
 
-SCALE = 2.0  # of guidance, in all tables: from 3 on circles have corners
 LIVE, RATE = 1400, 5e-3  # steps of the denoiser, about 100 s on two cores, and a rate for so short a run
 FACTORS = (1, 2, 4, 8)
 BUDGETS = (150,)  # seconds of training in all

@@ -11,7 +11,7 @@ from torch import Tensor
 from minidiff import plot, seeded
 from minidiff.data import scenes, shapes
 from minidiff.exercises.solutions09 import word_maps
-from minidiff.latent import LatentDiffusion, attention_maps, image_to_image, inpaint, text_to_image
+from minidiff.latent import SCALE, LatentDiffusion, attention_maps, image_to_image, inpaint, text_to_image
 from minidiff.widgets import Choice, Explorer, Paint, Stops, Text
 
 STRENGTHS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0)
@@ -44,7 +44,7 @@ def builder(model: LatentDiffusion, n: int = 4, seed: int = 0) -> Explorer:
         shape=Choice("shape", list(scenes.SHAPES), "circle"),
         place=Choice("place", ["any", *scenes.PLACES], "any"),
         background=Choice("background", ["any", *scenes.BACKGROUNDS], "blue"),
-        scale=Stops("guidance scale", SCALES, 2.0),
+        scale=Stops("guidance scale", SCALES, SCALE),
         steps=Stops("steps", STEPS, 10),
     ).add_class("builder")
 
@@ -60,7 +60,7 @@ def free_text(model: LatentDiffusion, prompt: str, n: int = 4, seed: int = 1) ->
         alt=f"{n} pictures of “{{prompt}}”, away from “{{negative}}”, scale {{scale:g}}, {{steps}} steps",
         prompt=Text("prompt", prompt, hint="a prompt, then Enter"),
         negative=Text("negative prompt", "", hint="what it should not be"),
-        scale=Stops("guidance scale", SCALES, 2.0),
+        scale=Stops("guidance scale", SCALES, SCALE),
         steps=Stops("steps", STEPS, 10),
     ).add_class("text")
 
