@@ -12,14 +12,14 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
 
-from minidiff import checkpoints, data, guidance, plot
+from minidiff import checkpoints, data, guidance, latent, plot, seeded
 from minidiff.drawing import guided
-from minidiff.exercises import solutions05, solutions06, solutions07, solutions08
+from minidiff.exercises import solutions05, solutions06, solutions07, solutions08, solutions09
 from minidiff.sampler import last, sample, times
 from minidiff.schedule import Schedule, from_betas, linear
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from planted import lesson05, lesson06, lesson07, lesson08  # noqa: E402
+from planted import lesson05, lesson06, lesson07, lesson08, lesson09  # noqa: E402
 
 EXHIBITS: dict[str, Callable[[], Figure]] = {}
 
@@ -41,7 +41,7 @@ def draw(folder: Path) -> None:
 @exhibit
 def subtracted() -> Figure:
     x0, schedule = _digits(10), linear()
-    eps = torch.randn(x0.shape, generator=_seeded())
+    eps = torch.randn(x0.shape, generator=seeded())
     points = schedule(0.2, like=x0)
     x = schedule.add_noise(x0, 0.2, eps)
     wrong = lesson05.PLANTED["05.estimate_x0"][0]
@@ -57,7 +57,7 @@ def subtracted() -> Figure:
 @exhibit
 def columns() -> Figure:
     x0, schedule = _digits(16), linear()
-    eps = torch.randn(x0.shape, generator=_seeded())
+    eps = torch.randn(x0.shape, generator=seeded())
     alpha, sigma = schedule(torch.linspace(0, 0.8, 16))
     wrong = lesson05.PLANTED["05.add_noise"][0]
     right = solutions05.add_noise(x0, alpha, sigma, eps)
@@ -67,7 +67,7 @@ def columns() -> Figure:
 @exhibit
 def unscaled() -> Figure:
     x0 = _digits(10)
-    eps = torch.randn(x0.shape, generator=_seeded())
+    eps = torch.randn(x0.shape, generator=seeded())
     betas = {"1e-4 to 0.02": lesson05.PLANTED["05.linear_betas"][0](100), "scaled": solutions05.linear_betas(100)}
     return plot.rows(
         {f"{name}, t = {t}": from_betas(b).add_noise(x0, t, eps) for name, b in betas.items() for t in (0.5, 1.0)}
@@ -91,7 +91,7 @@ def walks() -> Figure:
     ways = {"right": solutions06.ancestral} | dict(zip(SLIPS, lesson06.PLANTED["06.sample"]))
     figure, axes = plt.subplots(2, 4, figsize=(9.6, 5.2), layout="constrained")
     for ax, (name, walk) in zip(axes.flat, ways.items()):
-        x = walk(net, torch.randn(600, 2, generator=_seeded()), schedule, _seeded(1))
+        x = walk(net, torch.randn(600, 2, generator=seeded()), schedule, seeded(1))
         ax.scatter(*_outward(x, means, std).T, s=4, color=plot.COLOURS[0 if name == "right" else 2], linewidths=0)
         for radius in (1, 2):
             ax.add_patch(plt.Circle((0, 0), radius, fill=False, ls="--"))
@@ -112,10 +112,7 @@ def early() -> Figure:
     ways = {"right": solutions07.ddim} | wrong
     model, noise, denoise = _model()
     return plot.rows(
-        {
-            name: way(denoise, noise, times(20), model.schedule, 1.0, _seeded()).clamp(-1, 1)
-            for name, way in ways.items()
-        }
+        {name: way(denoise, noise, times(20), model.schedule, 1.0, seeded()).clamp(-1, 1) for name, way in ways.items()}
     )
 
 
@@ -155,6 +152,40 @@ def scale() -> Figure:
     return plot.rows({name: _drawn(model, denoise, noise) for name, denoise in ways.items()})
 
 
+WISHES = ["a large red circle on a blue background", "a small yellow cross at the top of a black background"]
+WISHES += ["a big cyan square on a white background", "a purple diamond on a green background", "a green triangle"]
+
+
+@exhibit
+def factor() -> Figure:
+    model = checkpoints.load("ldm-shapes")
+    x = model.schedule.prior((5, 8, 8, 8), seeded(5))
+    z = _walked(model, latent.guided(model, WISHES), x) / model.scale
+    pasted = lesson09.PLANTED["09.measure"][-1](None, None)
+    ways = {"right": 1, "not divided": model.scale, "divided by 0.18": model.scale / pasted}
+    with torch.no_grad():
+        return plot.rows({name: model.autoencoder.decode(by * z).clamp(-1, 1) for name, by in ways.items()})
+
+
+@exhibit
+def held() -> Figure:
+    """Right halves painted anew, with an estimate that is held to the known codes on the left, or is not."""
+    model = checkpoints.load("ldm-shapes")
+    images = data.shapes("test", 8, 1, 1)[0][[0, 5, 1, 7]]
+    mask = torch.zeros(4, 1, 32, 32, dtype=torch.bool)
+    mask[..., 16:] = True
+    known, anew = model.encode(images), solutions09.code_mask(mask, 4)
+    denoise = latent.guided(model, ["a large cyan square on the right"] * 4)
+    wrong, x = lesson09.PLANTED["09.keep_known"], model.schedule.prior(known.shape, seeded(1))
+    ways = {"right": solutions09.keep_known, "mask turned": wrong[0], "nothing held": wrong[2]}
+    drawn = {name: model.decode(_walked(model, hold(denoise, known, anew), x)) for name, hold in ways.items()}
+    return plot.rows({"the picture": images} | {name: torch.where(mask, y, images) for name, y in drawn.items()})
+
+
+def _walked(model, denoise, x):
+    return last(sample(denoise, x, times(20), model.schedule, order=2))
+
+
 def _drawn(model, denoise, noise):
     return last(sample(guidance.clamp(denoise), noise, times(20), model.schedule))
 
@@ -162,13 +193,9 @@ def _drawn(model, denoise, noise):
 def _model(seed: int = 0):
     """The shipped DDPM, noise for the labels 0 to 9, and its denoiser of these labels."""
     model = checkpoints.load("ddpm-digits")
-    noise = model.schedule.prior((10, 1, 16, 16), _seeded(seed))
+    noise = model.schedule.prior((10, 1, 16, 16), seeded(seed))
     return model, noise, guidance.clamp(guided(model, torch.arange(10)))
 
 
 def _digits(n: int):
     return data.digits("test")[0][:n]
-
-
-def _seeded(seed: int = 0):
-    return torch.Generator().manual_seed(seed)

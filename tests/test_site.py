@@ -204,11 +204,12 @@ def test_the_museum_shows_every_exhibit_with_a_text_for_it():
         **museum.lesson06.PLANTED,
         **museum.lesson07.PLANTED,
         **museum.lesson08.PLANTED,
+        **museum.lesson09.PLANTED,
     }
     assert set(ids) <= planted.keys()
 
 
-@pytest.mark.parametrize("name", ["subtracted", "columns", "unscaled"])
+@pytest.mark.parametrize("name", ["subtracted", "columns", "unscaled", "factor", "held"])
 def test_an_exhibit_is_drawn(name):
     assert museum.EXHIBITS[name]().get_size_inches().min() > 1
 
