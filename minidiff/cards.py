@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 LIMIT = 200_000_000  # bytes of weights
 CARD_LIMIT = 1_000_000  # bytes of a card
@@ -37,11 +37,26 @@ def read(path: Path) -> dict:
     CheckpointError if either is missing, unreadable, too large or broken, or the card is not the weights'.
     """
     with alone(path.parent):
-        digest = _digest(path)
-        with suppress(CheckpointError):
-            if (found := _parse(_pending(path)))["sha256"] == digest:
-                return found
-        found = _parse(path.with_suffix(".json"))
+        return _read(path)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator:
+    """The card, as `read` finds it, and safetensors' open file of the very weights that it was compared with."""
+    with ExitStack() as stack:
+        with alone(path.parent):
+            card = _read(path)
+            with errors_named(path):
+                file = stack.enter_context(safe_open(path, framework="pt"))
+        yield card, file  # whatever takes the name `path` now is another file
+
+
+def _read(path: Path) -> dict:
+    digest = _digest(path)
+    with suppress(CheckpointError):
+        if (found := _parse(_pending(path)))["sha256"] == digest:
+            return found
+    found = _parse(path.with_suffix(".json"))
     if found["sha256"] != digest:
         which = f"its sha256 is {digest[:12]}…, on the card {found['sha256'][:12]}…"
         raise CheckpointError(path, f"is damaged, or is not the file its card was written for ({which})", AGAIN)

@@ -50,9 +50,8 @@ def load(name_or_path, into: nn.Module | None = None) -> nn.Module:
     if into is not None and not isinstance(into, nn.Module):
         raise TypeError(f"into: got {type(into).__name__}, expected a torch.nn.Module or None")
     path = _locate(name_or_path)
-    made = cards.read(path)
-    build = partial(_build, path, made["recipe"], made["args"])
-    with cards.errors_named(path), safetensors.safe_open(path, framework="pt") as file:
+    with cards.opened(path) as (made, file), cards.errors_named(path):
+        build = partial(_build, path, made["recipe"], made["args"])
         _compare(path, _header(file), build("meta") if into is None else into)
         weights = {name: file.get_tensor(name) for name in file.keys()}
         _storable(path, weights, AGAIN)

@@ -24,6 +24,7 @@ from minidiff import (
     seed_everything,
 )
 from minidiff.cli import Refused
+from minidiff.profile import PROFILES
 from minidiff.recipes import RECIPES, Recipe
 from minidiff.tables import table
 from minidiff.train import Ema, run
@@ -39,8 +40,9 @@ def train(args) -> int:
     recipe, steps = _asked(args), _steps(args)
     out = _place(args.out or data.data_dir() / "trained" / f"{args.name}.safetensors", ".safetensors")
     state = out.with_suffix(".state") if args.resume else None
-    together = launch.together(args.name, recipe)
-    where = together["accelerator"].device if together else _device()
+    where = _device()
+    together = launch.together(args.name, recipe, where)
+    where = together["accelerator"].device if together else where
     seed_everything(args.seed)
     tensors, held_out = (_data(recipe, split) for split in ("train", "test"))
     model = recipe.fresh(*tensors).to(where)
@@ -107,7 +109,7 @@ def _recipe(name: str) -> Recipe:
 def _steps(args) -> int | None:
     """The number asked for, None if seconds were, else the recipe's for the profile, which --profile sets."""
     if args.profile is not None:
-        os.environ["MINIDIFF_PROFILE"] = args.profile
+        os.environ["MINIDIFF_PROFILE"] = expect.choice("--profile", args.profile, PROFILES)
     usual = RECIPES[args.name].steps[profile()]
     return usual if args.steps is None and args.seconds is None else args.steps
 

@@ -84,5 +84,5 @@ def method(sampler: str, eta: float | None) -> dict:
     if expect.choice("sampler", sampler, SAMPLERS) == "ddpm":
         if eta not in (None, 1):
             raise ValueError(f"eta: got {eta} with sampler='ddpm', expected 1 or none (ddpm is eta 1)")
-        return {"eta": 1.0}
+        return {"eta": 1.0, "order": 1}
     return {"eta": eta or 0.0, "order": 2 if sampler == "dpm" else 1}

@@ -44,6 +44,7 @@ def photographs(split: str) -> tuple[Tensor, Tensor]:
     """
     path = place()
     if _is_split(path):
+        _alike(path)
         return _read(path / split)[:2]
     images, labels, _ = _read(path)
     held_out = torch.arange(len(images)) % HELD_OUT == 0
@@ -57,6 +58,13 @@ def labels() -> dict[str, int]:
     """How many classes the folder has: what its pictures decide about the network."""
     path = place()
     return {"classes": len(_read(path / "train" if _is_split(path) else path)[2])}
+
+
+def _alike(path: Path) -> None:
+    """ValueError where train/ and test/ have not the same classes: each numbers its own, so labels would differ."""
+    train, test = (_read(path / split)[2] for split in ("train", "test"))
+    if odd := sorted({*train} ^ {*test}):
+        raise ValueError(f"path: got '{path}' with {', '.join(odd)} in one of train/ and test/, expected it in both")
 
 
 def _is_split(path: Path) -> bool:

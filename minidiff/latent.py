@@ -88,7 +88,9 @@ def text_to_image(
 ) -> Tensor:
     """A picture for each prompt, (B, channels, size, size) in [-1, 1]; order and eta are those of `sampler.sample`."""
     f, latent = model.autoencoder.f, model.autoencoder.latent
-    side = expect.integer("size", size, f) // f
+    if expect.integer("size", size, f) % f:
+        raise ValueError(f"size: got {size}, expected a multiple of {f}: a code stands for {f} x {f} pixels")
+    side = size // f
     x = model.schedule.prior((len(model.ids(prompts)), latent, side, side), generator).to(model.scale)
     return _drawn(model, x, prompts, 1.0, steps, scale, negative, order=order, eta=eta, generator=generator)
 
@@ -97,7 +99,7 @@ def image_to_image(model, images: Tensor, prompts, strength: float, *, steps=20,
     """Pictures (B, channels, H, W) made over as the prompts say, one for all or one each: SDEdit (2108.01073).
 
     Noise is added up to t = strength and taken away in the share `strength` of the steps. 0 only rebuilds the
-    pictures from their codes; at 1 they have next to no say. options: those of `text_to_image`.
+    pictures from their codes; at 1 they have next to no say. options: those of `text_to_image` but for the size.
     ValueError for a strength outside [0, 1].
     """
     strength, z = expect.number("strength", strength, 0, 1), model.encode(expect.tensor("images", images, "B C H W"))
@@ -113,7 +115,7 @@ def inpaint(model, images: Tensor, mask, prompts, *, generator=None, **options) 
 
     A code is held to that of the picture where all its f x f pixels are known. What a decoder makes of it is only near
     the picture, so the known pixels are pasted back. (2112.10752, section 4.5, trains a model for this; here any will
-    do, as in 2201.09865 without its going back and forth.) options: those of `text_to_image`.
+    do, as in 2201.09865 without its going back and forth.) options: those of `text_to_image` but for the size.
     """
     known, mask = model.encode(expect.tensor("images", images, "B C H W")), _mask(mask, images)
     anew = F.max_pool2d(mask.float(), model.autoencoder.f) > 0

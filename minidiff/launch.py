@@ -2,13 +2,15 @@
 
 import os
 
-from minidiff import device, train
+import torch
+
+from minidiff import train
 from minidiff.cli import Refused
 from minidiff.recipes import Recipe
 
 
-def together(name: str, recipe: Recipe) -> dict:
-    """{"accelerator": accelerate's} for `fit` where a launcher started this process; else {}.
+def together(name: str, recipe: Recipe, where: torch.device) -> dict:
+    """{"accelerator": accelerate's} for `fit`, on devices like `where`, if a launcher started this process; else {}.
 
     `torchrun` tells by WORLD_SIZE, `accelerate launch` by ACCELERATE_MIXED_PRECISION too: bf16 and compiling, its
     options, are read by accelerate itself.
@@ -19,7 +21,7 @@ def together(name: str, recipe: Recipe) -> dict:
         raise Refused(f"{name} is trained in one process: start it without a launcher")
     from accelerate import Accelerator  # here: it takes long to import
 
-    return {"accelerator": Accelerator(cpu=device().type == "cpu")}
+    return {"accelerator": Accelerator(cpu=where.type == "cpu")}
 
 
 def first() -> bool:

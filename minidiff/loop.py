@@ -3,8 +3,6 @@
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from hashlib import blake2b
 from typing import NamedTuple
 
 import torch
@@ -12,6 +10,7 @@ from torch import Tensor, nn
 
 from minidiff import expect
 from minidiff.ema import Ema
+from minidiff.noise import numbered
 from minidiff.processes import Processes
 from minidiff.resume import StateFile, shapes
 
@@ -95,10 +94,12 @@ class Loop(Iterator):
             optimiser.param_groups[0]["lr"] = lr
         self.model.train()
         try:
-            with torch.enable_grad(), _seeded(self.processes.device, self.settings["seed"], self.rank, self.step):
+            with torch.enable_grad(), numbered(self.processes.device, self.settings["seed"], self.rank, self.step):
                 terms, norm = self.learn()
         finally:
             self.model.eval()
+        if self.step == 0:  # a layer may have set its weights from the first rows that it saw, and saw its share alone
+            self.processes.share(self.model)
         if self.ema:
             self.ema.update(self.model)
         terms = {name: term.detach() for name, term in terms.items()}
@@ -171,21 +172,5 @@ def _settings(model, batches, steps, seconds, lr, seed, ema) -> dict:
         "lr": expect.number("lr", lr, 0),
         "seed": expect.integer("seed", seed, 0),
         "ema": ema and ema.decay,
+        "batches": (getattr(batches, "rows", None), getattr(batches, "size", None), getattr(batches, "seed", None)),
     }
-
-
-@contextmanager
-def _seeded(device: torch.device, *key: int):
-    """Inside, torch's random numbers are a function of `key`; afterwards they go on as if nothing had been drawn."""
-    generators = [torch.default_generator]
-    if device.type == "cuda":
-        generators.append(torch.cuda.default_generators[device.index])
-    states = [generator.get_state() for generator in generators]
-    seed = int.from_bytes(blake2b(repr(key).encode(), digest_size=8).digest())  # seed + step would meet across seeds
-    try:
-        for generator in generators:
-            generator.manual_seed(seed)
-        yield
-    finally:
-        for generator, state in zip(generators, states):
-            generator.set_state(state)

@@ -27,7 +27,7 @@ def bits_per_dim(log_prob: Tensor, dims: int) -> float:
     (x = k/8 - 1 + u/8), add log2(8) = 3.
     """
     expect.tensor("log_prob", log_prob, "B", finite=True)
-    return -log_prob.double().mean().item() / (expect.integer("dims", dims, 1) * math.log(2))
+    return -log_prob.cpu().double().mean().item() / (expect.integer("dims", dims, 1) * math.log(2))
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -47,8 +49,12 @@ NAMES = (  # parts of their names -> of ours, in this order
     ("mlp.fc1", "wide"),
     ("mlp.fc2", "narrow"),
 )
+# Numbers of which Python's \d knows nothing, such as ², ½ and Ⅷ.
+NUMBERS = "".join(filter(lambda sign: unicodedata.category(sign) in ("No", "Nl"), map(chr, range(sys.maxunicode + 1))))
 # A word of CLIP's: one of its marks, an English ending, letters, one digit, or signs.
-WORD = re.compile(r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[^\W\d_]+|\d|(?:[^\s\w]|_)+")
+WORD = re.compile(
+    rf"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[^\W\d_{NUMBERS}]+|[\d{NUMBERS}]|(?:[^\s\w]|_)+"
+)
 
 
 def from_folder(path) -> CLIP:

@@ -30,6 +30,13 @@ class Processes:
         """A module from a batch to the terms of its loss; under accelerate with its precision and gradient average."""
         return self.accelerator.prepare(Terms(model)) if self.accelerator else Terms(model)
 
+    def share(self, model: nn.Module) -> None:
+        """All go on with the first one's weights."""
+        if self.count > 1:
+            from accelerate.utils import broadcast  # here: it takes long to import
+
+            broadcast([weight.detach() for weight in model.parameters()])
+
     def rows(self, name: str, batch) -> list[Tensor]:
         """Rows rank::count of each tensor, on the device. ValueError where the processes would get unequal shares."""
         if any(len(x) % self.count for x in batch):

@@ -167,7 +167,7 @@ def _points(times: Tensor, schedule: Schedule, falling: bool) -> list[_Point]:
     wanted = "times that fall from at most 1 to 0" if falling else "times that rise from above 0 to at most 1"
     if not isinstance(schedule, Schedule):
         raise TypeError(f"schedule: got {type(schedule).__name__}, expected a Schedule")
-    t = expect.tensor("times", times, "N", low=0, high=1).double().cpu()
+    t = expect.tensor("times", times, "N", low=0, high=1).cpu().double()
     steps = t.diff()
     if len(t) < 2 or not ((steps < 0).all() and t[-1] == 0 if falling else (steps > 0).all() and t[0] > 0):
         raise ValueError(f"times: got {[round(time, 4) for time in t[:8].tolist()]}, expected {wanted}")

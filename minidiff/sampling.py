@@ -64,7 +64,7 @@ def _known(model: nn.Module) -> set[str]:
 
 
 def _of_prompts(model: LatentDiffusion, prompts: list[str], generator, sampler=None, eta=None, **given) -> Tensor:
-    method = {} if sampler is eta is None else drawing.method(sampler or "ddim", eta)
+    method = drawing.method(sampler or "dpm", eta)
     parts = ([prompts[row] for row in rows] for rows in drawing.in_chunks(len(prompts), generator.device))
     return torch.cat([text_to_image(model, part, generator=generator, **method, **given).cpu() for part in parts])
 

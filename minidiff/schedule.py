@@ -43,7 +43,7 @@ class Schedule:
         columns, and no error would tell.
         """
         t = _time("t", t)
-        alpha, sigma = self.path(t.double().cpu())
+        alpha, sigma = self.path(t.cpu().double())
         if like is None:
             return alpha.to(t), sigma.to(t)
         return _rows(alpha, like), _rows(sigma, like)
@@ -53,7 +53,7 @@ class Schedule:
 
         Half of it is DPM-Solver's lambda. Falling in t; minus infinity where alpha is 0.
         """
-        alpha, sigma = self.path(_time("t", t).double().cpu())
+        alpha, sigma = self.path(_time("t", t).cpu().double())
         return 2 * (alpha.log() - sigma.log())
 
     def add_noise(self, x0: Tensor, t, eps: Tensor) -> Tensor:
@@ -71,8 +71,8 @@ class Schedule:
 
     def spread(self, n: int) -> Tensor:
         """n points of the grid at random, (n,), one in each of n equal parts of it: no batch is all noise."""
-        even = (torch.randperm(n) + torch.rand(n)) / n  # in [0, 1)
-        return self.grid[(even * self.steps).long()]
+        even = (torch.randperm(n) + torch.rand(n)) / n  # in [0, 1], where rounding makes the largest a 1
+        return self.grid[(even * self.steps).long().clamp(max=self.steps - 1)]
 
     def transition(self, t, s, like: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Of q(x_t | x_s) for s < t, N(a x_s, b² I): the pair (a, b), shaped as by a call.
@@ -81,7 +81,7 @@ class Schedule:
         (DDPM, eq. 2).
         """
         t, s = _falling(t, s)
-        (alpha_t, sigma_t), (alpha_s, sigma_s) = self.path(t.double().cpu()), self.path(s.double().cpu())
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = self.path(t.cpu().double()), self.path(s.cpu().double())
         a = alpha_t / alpha_s
         b = (sigma_t.square() - (a * sigma_s).square()).clamp(min=0).sqrt()
         return (a.to(t), b.to(t)) if like is None else (_rows(a, like), _rows(b, like))
@@ -93,7 +93,7 @@ class Schedule:
         (a, b) = transition(t, s) (DDPM, eq. 6 and 7, there for neighbours on the grid).
         """
         _alike("x", x, "x0", x0)
-        t, s = (time.double() for time in _falling(t, s))
+        t, s = (time.cpu().double() for time in _falling(t, s))
         a, b = self.transition(t, s)
         (alpha_s, sigma_s), (_, sigma_t) = self(s), self(t)
         of_x, of_x0 = a * (sigma_s / sigma_t).square(), alpha_s * (b / sigma_t).square()

@@ -16,6 +16,7 @@ import safetensors.torch
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from torch import nn
 
 from minidiff import cards, checkpoints
@@ -437,6 +438,22 @@ def test_two_processes_save_to_one_file_while_a_third_reads_it(tmp_path, forked)
     torch.manual_seed(checkpoints.card(path)["seed"])
     assert torch.equal(load(path).conv.weight, Tiny().conv.weight.half().float())
     assert sorted(os.listdir(tmp_path)) == ["a.json", "a.safetensors"]
+
+
+def test_no_writer_comes_between_the_card_and_the_weights(good, monkeypatch):
+    fcntl, tried = pytest.importorskip("fcntl"), []
+
+    def opening(path, **options):
+        folder = os.open(path.parent, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(folder)
+        tried.append(path)
+        return safe_open(path, **options)
+
+    monkeypatch.setattr(cards, "safe_open", opening)
+    load(good)
+    assert tried == [good]
 
 
 def test_two_processes_write_one_file_and_neither_meets_the_others_half(tmp_path, forked):

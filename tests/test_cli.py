@@ -10,6 +10,7 @@ import sys
 import types
 from collections import namedtuple
 from dataclasses import replace
+from functools import wraps
 from importlib import metadata
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from minidiff import cards, checkpoints, cli, commands, doctor, loop, train
 from minidiff.compression import Pixels
 from minidiff.data import DownloadError, shapes
 from minidiff.denoiser import Denoiser
-from minidiff.latent import LatentDiffusion
+from minidiff.latent import LatentDiffusion, text_to_image
 from minidiff.recipes import RECIPES, Recipe
 from minidiff.schedule import cosine
 from minidiff.worded import tokenizer
@@ -265,8 +266,8 @@ BAD_TRAIN = {
     "train labelled-toy --steps 5 --seconds 5": "not allowed with argument --steps",
     "train labelled-toy --seed -1": "seed: got -1",
     "train labelled-toy --seed 99999999999": "seed: got 99999999999",
-    "train labelled-toy --profile huge": "MINIDIFF_PROFILE: got 'huge'",
-    "train labelled-toy --steps 5 --profile huge": "MINIDIFF_PROFILE: got 'huge'",
+    "train labelled-toy --profile huge": "--profile: got 'huge'",
+    "train labelled-toy --steps 5 --profile huge": "--profile: got 'huge'",
     "train labelled-toy --out model.pt": "expected a name that ends in .safetensors",
     "train labelled-toy --out file/a.safetensors": "cannot write file/a.safetensors",
     "train labelled-toy --out folder.safetensors": "folder.safetensors is there and is no file",
@@ -292,6 +293,9 @@ def test_train_refuses(line, shell, tmp_path, monkeypatch):
 def test_errors_of_the_environment(shell, monkeypatch):
     monkeypatch.setenv("MINIDIFF_DEVICE", "cuda:99")
     assert refused(shell("train plain-toy"), "MINIDIFF_DEVICE: got 'cuda:99'")
+    with monkeypatch.context() as patch:
+        patch.setenv("WORLD_SIZE", "1")
+        assert refused(shell("train plain-toy"), "MINIDIFF_DEVICE: got 'cuda:99'")
     monkeypatch.setenv("MINIDIFF_DEVICE", "cpu")
     Path("file").write_text("")
     monkeypatch.setenv("MINIDIFF_DATA", "file")
@@ -482,6 +486,30 @@ def test_sample_without_a_prompt_draws_captions_in_turn(shell, shipped):
     for options in ("", "--sampler ddim", "--sampler ddpm --eta 1", "--sampler dpm --eta 1"):
         assert shell(f"sample text-toy --n 5 --steps 2 {options} --out a.npz")[0] == 0
         assert np.load("a.npz")["prompts"].tolist() == shapes("test", 1000)[1][:5]
+
+
+@pytest.mark.parametrize(
+    "given, options",
+    [
+        ("", {"eta": 0.0, "order": 2}),
+        ("--eta 0", {"eta": 0.0, "order": 2}),
+        ("--sampler ddim", {"eta": 0.0, "order": 1}),
+        ("--sampler ddim --eta 0.5", {"eta": 0.5, "order": 1}),
+        ("--sampler ddpm", {"eta": 1.0, "order": 1}),
+        ("--sampler dpm --eta 1", {"eta": 1.0, "order": 2}),
+    ],
+)
+def test_the_sampler_of_prompts_is_the_one_that_was_named(shell, shipped, monkeypatch, given, options):
+    walked = []
+
+    @wraps(text_to_image)
+    def spy(*arguments, **given):
+        walked.append({name: given[name] for name in ("eta", "order")})
+        return text_to_image(*arguments, **given)
+
+    monkeypatch.setattr("minidiff.sampling.text_to_image", spy)
+    assert shell(f"sample text-toy --n 2 --steps 2 {given} --out a.npz")[0] == 0
+    assert walked == [options]
 
 
 BAD_SAMPLE = {

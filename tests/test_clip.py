@@ -143,7 +143,7 @@ def test_a_damaged_file_of_a_folder_is_named(both, tmp_path, monkeypatch, name, 
     assert not Path("sprung").exists()
 
 
-TEXTS = ["A photo  of a cat", "it's 42 dogs!?", "猫 café", "", "the the_end"]
+TEXTS = ["A photo  of a cat", "it's 42 dogs!?", "猫 café", "", "the the_end", "20 m² and 2½x ⅷb"]
 
 
 def test_the_published_tokenizer_is_transformers(tmp_path):

@@ -11,6 +11,7 @@ from torch import nn
 
 from minidiff import data, gan, loop, seeded
 from minidiff.gan import GAN, Discriminator, Generator, NonSaturating, Wasserstein, gradient_penalty
+from minidiff.noise import numbered
 from minidiff.train import Ema, Tick, run
 
 
@@ -179,7 +180,7 @@ def test_fit_is_the_loop_one_would_write(turns, penalty):
     for k in range(12):
         for optimiser in optimisers:
             optimiser.param_groups[0]["lr"] = 0.01 * loop.rate(k, (k + 0.5) / 12)
-        with loop._seeded(torch.device("cpu"), 0, 0, k):
+        with numbered(torch.device("cpu"), 0, 0, k):
             for turn in range(turns):
                 [x] = batches[k * turns + turn]
                 fake = hand.generator(torch.randn(len(x), 2)).detach()

@@ -292,6 +292,7 @@ REFUSED = [
     (lambda m: guided(m, "a", float("nan")), ValueError, "scale: got nan"),
     (lambda m: text_to_image(m, "a", steps=0), ValueError, "steps: got 0"),
     (lambda m: text_to_image(m, "a", size=2), ValueError, "size: got 2"),
+    (lambda m: text_to_image(m, "a", size=35), ValueError, "size: got 35, expected a multiple of 4"),
     (lambda m: image_to_image(m, X, "a", 1.5), ValueError, "strength: got 1.5, expected between 0 and 1"),
     (lambda m: image_to_image(m, X, "a", -0.1), ValueError, "strength: got -0.1"),
     (lambda m: image_to_image(m, X, ["a"] * 3, 0.5), ValueError, "prompts: got 3 texts, expected one, or one for each"),

@@ -9,11 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from minidiff import launch
 from minidiff.cli import Refused
 from minidiff.recipes import RECIPES
 
+CPU = torch.device("cpu")
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 WORKER = """
 import os, sys, time
@@ -85,7 +87,7 @@ def test_two_processes_train_one_writes_and_a_dead_one_ends_the_run(two, tmp_pat
 def test_a_process_by_itself_is_the_first_and_needs_no_accelerator(monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "ACCELERATE_MIXED_PRECISION"):
         monkeypatch.delenv(name, raising=False)
-    assert launch.together("ae-digits", RECIPES["ae-digits"]) == {} and launch.first()
+    assert launch.together("ae-digits", RECIPES["ae-digits"], CPU) == {} and launch.first()
     monkeypatch.setenv("RANK", "1")
     assert not launch.first()
 
@@ -94,15 +96,14 @@ def test_a_process_by_itself_is_the_first_and_needs_no_accelerator(monkeypatch):
 def test_a_launcher_is_noticed(monkeypatch, told):
     made = []
     monkeypatch.setattr("accelerate.Accelerator", lambda cpu: made.append(cpu) or "accelerator")
-    monkeypatch.setenv("MINIDIFF_DEVICE", "cpu")
     monkeypatch.setenv(told, "2")
-    assert launch.together("ae-digits", RECIPES["ae-digits"]) == {"accelerator": "accelerator"} and made == [True]
+    assert launch.together("ae-digits", RECIPES["ae-digits"], CPU) == {"accelerator": "accelerator"} and made == [True]
 
 
 def test_a_gan_is_trained_in_one_process(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(Refused, match="gan-digits is trained in one process"):
-        launch.together("gan-digits", RECIPES["gan-digits"])
+        launch.together("gan-digits", RECIPES["gan-digits"], CPU)
 
 
 def test_the_real_engine_is_the_one_that_the_readme_names():

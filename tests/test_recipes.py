@@ -70,6 +70,17 @@ def test_a_folder_is_held_out_in_part_and_decides_the_labels(photographs, monkey
     assert folders.labels() == {"classes": 2}
 
 
+def test_train_and_test_with_other_classes_are_refused(photographs, monkeypatch):
+    other = photographs.with_name("odd")
+    for split in ("train", "test"):
+        shutil.copytree(photographs, other / split)
+    (other / "test" / "bee").rename(other / "test" / "bat")  # before ant and bee in no order that both have
+    monkeypatch.setenv("MINIDIFF_FOLDER", str(other))
+    for split in ("train", "test"):
+        with pytest.raises(ValueError, match="with bat, bee in one of train/ and test/, expected it in both"):
+            folders.photographs(split)
+
+
 def test_one_picture_alone_is_refused(photographs):
     for path in [*photographs.glob("bee"), *photographs.glob("ant/*.png")]:
         if path.name != "00.png":

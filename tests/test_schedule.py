@@ -390,6 +390,11 @@ def test_bad_input_is_named(call, error, told):
         call()
 
 
+def test_spread_times_end_at_the_last_point_where_rounding_reaches_it(monkeypatch):
+    monkeypatch.setattr(torch, "rand", lambda n: torch.full((n,), 1 - 2**-20))
+    assert cosine(1000).spread(64).max() == 1
+
+
 def test_spread_times_lie_one_in_each_part_of_the_grid():
     torch.manual_seed(0)
     schedule = cosine(1000)

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from torch import nn
 from train_child import batches, killable, line, weights, write_often
 
-from minidiff import loop, progress, resume
+from minidiff import data, loop, progress, resume
+from minidiff.noise import numbered
 from minidiff.train import Ema, Tick, fit, run
 
 CHILD = Path(__file__).with_name("train_child.py")
@@ -409,6 +410,25 @@ def test_a_state_of_another_run_is_refused(tmp_path):
         assert torch.equal(weights(arguments["model"]), before)
 
 
+def test_an_apple_gpu_draws_the_same_in_the_same_step_and_goes_on_as_before(monkeypatch):
+    apple = torch.Generator().manual_seed(3)
+    monkeypatch.setattr("minidiff.noise._Apple", apple)
+    before, draws = apple.get_state(), []
+    for key in ((0, 1), (0, 1), (0, 2)):
+        with numbered(torch.device("mps"), *key):
+            draws.append((torch.rand(3).tolist(), torch.rand(3, generator=apple).tolist()))
+        assert torch.equal(apple.get_state(), before)
+    assert draws[0] == draws[1] and all(a != b for a, b in zip(draws[1], draws[2]))
+
+
+def test_a_state_of_other_batches_is_refused(tmp_path):
+    state, (x, y) = tmp_path / "state", batches(1, rows=40)[0]
+    list(fit(line(), data.batches(x, y, size=8), 4, resume=state))
+    for other in (data.batches(x, y, size=4), data.batches(x, y, size=8, seed=1), data.batches(x[1:], y[1:], size=8)):
+        with pytest.raises(ValueError, match=r"resume: .*another run.*batches \(40, 8, 0\) there"):
+            fit(line(), other, 4, resume=state)
+
+
 def test_a_damaged_state_is_refused_and_never_run(tmp_path):
     state = tmp_path / "state"
     list(fit(line(), batches(4), 4, resume=state))
@@ -792,6 +812,10 @@ def test_two_processes_average_their_gradients_to_those_of_the_whole_batch(pair)
 
 def test_of_two_processes_each_takes_every_other_row(pair):
     assert [each["rows"] for each in pair] == [[0, 2, 4, 6], [1, 3, 5, 7]]
+
+
+def test_two_processes_have_the_same_weights_where_a_layer_takes_them_from_its_rows(pair):
+    assert pair[0]["started"] == pair[1]["started"]
 
 
 def test_two_processes_resume_together(pair):

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from minidiff import loop
+from minidiff.flow import Flow
 from minidiff.train import Ema, fit
 
 
@@ -101,6 +102,7 @@ def two_processes(folder):
     result = {"world": accelerator.num_processes, "rank": accelerator.process_index}
     result |= {"gradients": _gradients(accelerator)}
     result |= {"rows": _share(accelerator), "weights": _together(accelerator), "resumed": _resumed(accelerator, folder)}
+    result |= {"started": _started(accelerator)}
     result |= {"losses": _drawn(accelerator), "steps": _by_the_clock(accelerator)}
     result |= {"uneven": _uneven(accelerator), "broken": _broken(accelerator, folder)}
     (folder / f"{accelerator.process_index}.json").write_text(json.dumps(result))
@@ -122,6 +124,14 @@ def _together(accelerator):
     for _ in fit(model, batches(12), 12, lr=0.01, accelerator=accelerator):
         pass
     return weights(model).tolist()
+
+
+def _started(accelerator):
+    """Weights of a layer that takes the first ones from its rows."""
+    flow = Flow(couplings=2, width=8)
+    points = torch.randn(3, 8, 2, generator=torch.Generator().manual_seed(2))
+    list(fit(flow, [(x,) for x in points], 3, accelerator=accelerator))
+    return weights(flow).tolist()
 
 
 def _gradients(accelerator):

@@ -27,13 +27,13 @@ class Batches:
             if x.ndim == 0 or len(x) == 0 or len(x) != len(tensors[0]):
                 rows = f"{len(tensors[0])} rows, as x has" if i else "at least one row"
                 raise ValueError(f"{name}: got shape {tuple(x.shape)}, expected {rows}")
-        self.tensors = tensors
+        self.tensors, self.rows = tensors, len(tensors[0])
         self.size = expect.integer("size", size, 1)
         self.seed = expect.integer("seed", seed, 0)
 
     def __getitem__(self, k: int) -> tuple[Tensor, ...]:
         """Batch k. TypeError for what is no whole number, ValueError for a negative one: there is no last batch."""
-        n = len(self.tensors[0])
+        n = self.rows
         start = expect.integer("k", k, 0) * self.size
         first, last = start // n, (start + self.size - 1) // n  # the epochs it touches
         orders = torch.cat([_order(n, self.seed, epoch) for epoch in range(first, last + 1)])

@@ -23,7 +23,7 @@ def read(images: Tensor) -> list[Scene | None]:
     outline, of the same area at the same centre, covers the same pixels best.
     """
     expect.tensor("images", images, f"N 3 {SIZE} {SIZE}", finite=True)
-    pictures = (images.double().numpy().transpose(0, 2, 3, 1) + 1) / 2  # (N, H, W, 3)
+    pictures = (images.detach().cpu().double().numpy().transpose(0, 2, 3, 1) + 1) / 2  # (N, H, W, 3)
     return [scene for part in range(0, len(pictures), 500) for scene in _read(pictures[part : part + 500])]
 
 

@@ -39,7 +39,7 @@ def figures(model: LatentDiffusion, split="test", objects=1, n=1000, *, steps=20
     At scale 0 the model does not hear the text: the row to read the others against.
     """
     said, generator = prompts(split, objects, n), seeded(seed)
-    marks = data.shapes.marks(said, text_to_image(model, said, steps=steps, scale=scale, generator=generator).cpu())
+    marks = data.shapes.marks(said, text_to_image(model, said, steps=steps, scale=scale, generator=generator))
     row = {"figures": SETS[split, objects], "scale": scale, "attributes": marks.attributes, "pairs": marks.pairs}
     return {name: round(value, 3) if isinstance(value, float) else value for name, value in row.items()}
 
