@@ -3,6 +3,7 @@
 import ipaddress
 import multiprocessing
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from hypothesis import settings
 os.environ.setdefault("MINIDIFF_PROFILE", "ci")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported: nothing above does that
 os.environ.setdefault("MPLBACKEND", "Agg")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by a script that started us in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.load_profile("same")
 
