@@ -10,7 +10,6 @@ import reprlib
 from functools import partial
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn

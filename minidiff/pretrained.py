@@ -6,6 +6,7 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -49,12 +50,6 @@ NAMES = (  # parts of their names -> of ours, in this order
     ("mlp.fc1", "wide"),
     ("mlp.fc2", "narrow"),
 )
-# Numbers of which Python's \d knows nothing, such as ², ½ and Ⅷ.
-NUMBERS = "".join(filter(lambda sign: unicodedata.category(sign) in ("No", "Nl"), map(chr, range(sys.maxunicode + 1))))
-# A word of CLIP's: one of its marks, an English ending, letters, one digit, or signs.
-WORD = re.compile(
-    rf"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[^\W\d_{NUMBERS}]+|[\d{NUMBERS}]|(?:[^\s\w]|_)+"
-)
 
 
 def from_folder(path) -> CLIP:
@@ -83,6 +78,15 @@ def from_folder(path) -> CLIP:
     return model.eval()
 
 
+@cache  # all of Unicode is looked through: when a text is first read, not at import
+def _word() -> re.Pattern:
+    """A word of CLIP's: one of its marks, an English ending, letters, one digit, or signs."""
+    signs = map(chr, range(sys.maxunicode + 1))
+    digit = r"\d" + "".join(sign for sign in signs if unicodedata.category(sign) in ("No", "Nl"))  # ², ½ and Ⅷ too
+    marks, endings = r"<\|startoftext\|>|<\|endoftext\|>", "'s|'t|'re|'ve|'m|'ll|'d"
+    return re.compile(rf"{marks}|{endings}|[^\W{digit}_]+|[{digit}]|(?:[^\s\w]|_)+")
+
+
 class PublishedTokenizer:
     """CLIP's own byte-pair tokenizer, from its vocab.json and merges.txt: texts -> int64 (B, length).
 
@@ -102,7 +106,7 @@ class PublishedTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The ids of one text with start and end, of any length; what the table lacks becomes the end mark."""
-        pieces = [piece for word in WORD.findall(" ".join(text.lower().split())) for piece in self._spell(word)]
+        pieces = [piece for word in _word().findall(" ".join(text.lower().split())) for piece in self._spell(word)]
         end = self.ids["<|endoftext|>"]
         return [self.ids["<|startoftext|>"], *(self.ids.get(piece, end) for piece in pieces), end]
 

@@ -209,9 +209,26 @@ def test_the_museum_shows_every_exhibit_with_a_text_for_it():
     assert set(ids) <= planted.keys()
 
 
-@pytest.mark.parametrize("name", ["subtracted", "columns", "unscaled", "factor", "held"])
+@pytest.mark.parametrize("name", ["subtracted", "columns", "unscaled"])
 def test_an_exhibit_is_drawn(name):
     assert museum.EXHIBITS[name]().get_size_inches().min() > 1
+
+
+def bands(name, count):
+    """The pixels of an exhibit's rows of pictures."""
+    page = np.asarray(museum.EXHIBITS[name]().axes[0].images[0].get_array(), float)
+    return [page[k * len(page) // count :][: len(page) // count] for k in range(count)]
+
+
+def test_codes_divided_by_another_factor_are_pale_or_glare():
+    right, undivided, pasted = (band.std() for band in bands("factor", 3))
+    assert undivided < 0.6 * right and pasted > 1.15 * right
+
+
+def test_what_was_not_held_is_seen():
+    old, right, turned, free = bands("held", 4)
+    assert abs(turned - old).mean() < 0.75 * abs(right - old).mean()
+    assert abs(free - old).mean() > 1.5 * abs(right - old).mean()
 
 
 def test_every_slip_of_the_walk_is_seen():

@@ -14,7 +14,7 @@ from minidiff.scorecard import stored
 from minidiff.scorecard.common import Claim, averaged, spread
 from minidiff.worded import encoded, latent_diffusion, shipped, tokenizer
 
-LIVE, RATE, DROP = 1400, 5e-3, 0.05  # steps of the denoiser, about 90 s; a rate and a share for so short a run
+LIVE, RATE, DROP = 1400, 5e-3, 0.05  # steps of the denoiser, about 100 s; a rate and a share for so short a run
 FACTORS = (1, 2, 4, 8)
 BUDGETS = (150,)  # seconds of training in all
 SHARE = 0.25  # of them, for the autoencoder
@@ -157,7 +157,7 @@ def _of_two(one: list[dict], two: list[dict]) -> Claim:
 
 
 def _of_live(rows: list[dict]) -> Claim:
-    text = f"{LIVE:,} steps, about 90 s on two cores: 90 % of what is asked for of one figure is drawn"
+    text = f"{LIVE:,} steps, about 100 s on two cores: 90 % of what is asked for of one figure is drawn"
     return _claim(text, NONE, _shares(rows, "attributes", "pairs"), _mean(rows, "attributes") >= 0.9, LATE)
 
 
