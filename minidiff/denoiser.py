@@ -32,16 +32,18 @@ class Denoiser(nn.Module):
     None or an integer tensor, labels (B,) or token ids (B, L) -> (B, ...).
     null: what stands for "no condition", a number or a row of ids; None for a network without conditions.
     drop: the share of rows that `loss` shows as null, in training, so that one network learns p(x) and p(x | cond).
+    focus: two times; `loss` draws every second t, on average, between them: there is most to learn, as 2403.03206 has
+    it (section 3.1, by other densities). None: all times alike, as DDPM draws them.
     ValueError for predict="eps" on a schedule with alpha(1) = 0, such as `flow()`: there noise says nothing of x0.
     """
 
-    def __init__(self, net: nn.Module, schedule: Schedule, predict: str = "eps", null=None, drop: float = 0.0):
+    def __init__(self, net: nn.Module, schedule: Schedule, predict="eps", null=None, drop=0.0, focus=None):
         super().__init__()
         if not isinstance(schedule, Schedule):
             raise TypeError(f"schedule: got {type(schedule).__name__}, expected a Schedule")
         self.net, self.schedule, self.null = net, schedule, _plain(null)
         self.predict = expect.choice("predict", predict, PREDICTS)
-        self.drop = expect.number("drop", drop, 0, 1)
+        self.drop, self.focus = expect.number("drop", drop, 0, 1), _focus(focus)
         if self.drop and self.null is None:
             raise ValueError(f"drop: got {drop} without null, expected what to show in place of a condition")
         if predict == "eps" and float(schedule(1.0)[0]) == 0:
@@ -69,9 +71,16 @@ class Denoiser(nn.Module):
 
     def loss(self, x0: Tensor, cond: Tensor | None = None) -> Tensor:
         """DDPM's simple loss (2006.11239, eq. 14), a scalar: t drawn from schedule.grid, eps from N(0, I)."""
+        return self.losses(x0, self._times(len(x0)), torch.randn_like(x0), self._dropped(cond)).mean()
+
+    def _times(self, n: int) -> Tensor:
+        """n times at random, (n,), on the CPU, where the schedule is computed."""
         grid = self.schedule.grid
-        t = grid[torch.randint(len(grid), (len(x0),))]  # on the CPU, where the schedule is computed
-        return self.losses(x0, t, torch.randn_like(x0), self._dropped(cond)).mean()
+        t = grid[torch.randint(len(grid), (n,))]
+        if self.focus is None:
+            return t
+        low, high = self.focus
+        return torch.where(torch.rand(n) < 0.5, low + (high - low) * t, t)
 
     def _net(self, x: Tensor, t, cond: Tensor | None, alpha: Tensor, sigma: Tensor) -> Tensor:
         t = torch.as_tensor(t).to(x).expand(len(x))  # (B,)
@@ -150,6 +159,15 @@ def _level_log_prob(x0: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
     top, rest = torch.special.log_ndtr(high), torch.special.log_ndtr(low)
     return top + torch.log(-torch.expm1((rest - top).clamp(max=-1e-6)))
+
+
+def _focus(times) -> tuple[float, float] | None:
+    if times is None:
+        return None
+    if not isinstance(times, tuple | list) or len(times) != 2:
+        raise ValueError(f"focus: got {times!r:.60}, expected two times or None")
+    low = expect.number("focus", times[0], 0, 1)
+    return low, expect.number("focus", times[1], low, 1)
 
 
 def _plain(null) -> int | list[int] | None:

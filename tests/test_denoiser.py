@@ -174,6 +174,14 @@ def test_times_are_drawn_from_the_grid_each_equally_often():
     assert (counts - 2000).abs().max() < 5 * 2000**0.5
 
 
+def test_every_second_time_is_drawn_between_the_two_of_focus():
+    model = Denoiser(Fixed(), schedule.cosine(), focus=(0.2, 0.6))
+    model.loss(torch.zeros(50_000, 1))
+    times = model.net.asked[0][1]
+    shares = [((low <= times) & (times < high)).float().mean() for low, high in ((0, 0.2), (0.2, 0.4), (0.4, 0.6))]
+    assert [round(share.item(), 2) for share in shares] == [0.1, 0.35, 0.35] and times.max() > 0.99
+
+
 def test_the_loss_draws_unit_noise_for_every_number():
     model = Denoiser(Fixed(), schedule.cosine())
     assert model.loss(torch.zeros(64, 1, 16, 16)).item() == pytest.approx(1, abs=0.05)
@@ -262,6 +270,9 @@ def test_it_is_built_on_the_meta_device_as_a_checkpoint_is_compared():
         (dict(schedule=schedule.flow()), ValueError, r"predict: got 'eps' with alpha\(1\) = 0"),
         (dict(drop=0.1), ValueError, "drop: got 0.1 without null"),
         (dict(drop=1.5, null=3), ValueError, "drop: got 1.5"),
+        (dict(focus=0.5), ValueError, "focus: got 0.5, expected two times"),
+        (dict(focus=(0.6, 0.2)), ValueError, "focus: got 0.2"),
+        (dict(focus=(0.2, 1.5)), ValueError, "focus: got 1.5"),
         (dict(null=2.5), TypeError, "null: got 2.5"),
         (dict(null="none"), TypeError, "null: got 'none'"),
         (dict(null=True), TypeError, "null: got True"),

@@ -14,16 +14,16 @@ from minidiff.scorecard import stored
 from minidiff.scorecard.common import Claim, averaged, spread
 from minidiff.worded import encoded, latent_diffusion, shipped, tokenizer
 
-LIVE, RATE, DROP = 1400, 5e-3, 0.05  # steps of the denoiser, about 100 s; a rate and a share for so short a run
+LIVE, RATE, DROP, FOCUS = 1200, 5e-3, 0.05, (0.2, 0.6)  # steps of the denoiser; and what suits so short a run
 FACTORS = (1, 2, 4, 8)
 BUDGETS = (150,)  # seconds of training in all
 SHARE = 0.25  # of them, for the autoencoder
 COMMAND = "python -m minidiff scorecard 09 --full"
 SETS = {("test", 1): "one, pairs seen", ("novel", 1): "one, pairs never seen", ("test", 2): "two"}
 NONE = "no such figure; the paper shows pictures (2112.10752, figure 5)"
-LATE = (  # after 1,269 steps, seed 0, 1,000 prompts
-    "the shape is learned last: it is right in 68 % of the pictures when place, background, size and colour are in 96 "
-    "to 98 %"
+LATE = (  # after 1,200 steps, seed 2, 1,000 prompts
+    "the shape is learned last: it is right in 70 % of the pictures when place, background, size and colour are in 96 "
+    "to 99 %"
 )
 SHORT = "too few steps: the shape is learned last (profile ci takes 20)"
 
@@ -62,7 +62,7 @@ def shown(seed: int) -> LatentDiffusion:
     tensors = encoded(shipped("ae-shapes"), images), tokenizer()(said)
     seed_everything(seed)
     model = recipe.fresh(*tensors)
-    model.denoiser.drop = DROP
+    model.denoiser.drop, model.denoiser.focus = DROP, FOCUS
     steps = pick(ci=20, cpu=LIVE, gpu=LIVE)
     return averaged(model, tensors, recipe, f"ldm-shapes seed {seed}", seed, lr=RATE, steps=steps)
 
@@ -157,7 +157,7 @@ def _of_two(one: list[dict], two: list[dict]) -> Claim:
 
 
 def _of_live(rows: list[dict]) -> Claim:
-    text = f"{LIVE:,} steps, about 100 s on two cores: 90 % of what is asked for of one figure is drawn"
+    text = f"{LIVE:,} steps, 75 to 100 s on two cores: 90 % of what is asked for of one figure is drawn"
     return _claim(text, NONE, _shares(rows, "attributes", "pairs"), _mean(rows, "attributes") >= 0.9, LATE)
 
 
