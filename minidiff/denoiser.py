@@ -33,7 +33,7 @@ class Denoiser(nn.Module):
     null: what stands for "no condition", a number or a row of ids; None for a network without conditions.
     drop: the share of rows that `loss` shows as null, in training, so that one network learns p(x) and p(x | cond).
     focus: two times; `loss` draws every second t, on average, between them: there is most to learn, as 2403.03206 has
-    it (section 3.1, by other densities). None: all times alike, as DDPM draws them.
+    it (section 3.1, by other densities). The times of a batch are spread then. None: each by itself, as DDPM's.
     ValueError for predict="eps" on a schedule with alpha(1) = 0, such as `flow()`: there noise says nothing of x0.
     """
 
@@ -75,11 +75,10 @@ class Denoiser(nn.Module):
 
     def _times(self, n: int) -> Tensor:
         """n times at random, (n,), on the CPU, where the schedule is computed."""
-        grid = self.schedule.grid
-        t = grid[torch.randint(len(grid), (n,))]
         if self.focus is None:
-            return t
+            return self.schedule.grid[torch.randint(len(self.schedule.grid), (n,))]
         low, high = self.focus
+        t = self.schedule.spread(n)
         return torch.where(torch.rand(n) < 0.5, low + (high - low) * t, t)
 
     def _net(self, x: Tensor, t, cond: Tensor | None, alpha: Tensor, sigma: Tensor) -> Tensor:

@@ -182,6 +182,12 @@ def test_every_second_time_is_drawn_between_the_two_of_focus():
     assert [round(share.item(), 2) for share in shares] == [0.1, 0.35, 0.35] and times.max() > 0.99
 
 
+def test_with_focus_the_times_of_a_batch_are_spread():
+    model = Denoiser(Fixed(), schedule.cosine(), focus=(0, 1))
+    model.loss(torch.zeros(100, 1))
+    assert model.net.asked[0][1].sort().values.diff().max() < 0.0211  # one in each hundredth, on a grid of 1,000
+
+
 def test_the_loss_draws_unit_noise_for_every_number():
     model = Denoiser(Fixed(), schedule.cosine())
     assert model.loss(torch.zeros(64, 1, 16, 16)).item() == pytest.approx(1, abs=0.05)
