@@ -37,7 +37,9 @@ class Denoiser(nn.Module):
     ValueError for predict="eps" on a schedule with alpha(1) = 0, such as `flow()`: there noise says nothing of x0.
     """
 
-    def __init__(self, net: nn.Module, schedule: Schedule, predict="eps", null=None, drop=0.0, focus=None):
+    def __init__(
+        self, net: nn.Module, schedule: Schedule, predict: str = "eps", null=None, drop: float = 0.0, focus=None
+    ):
         super().__init__()
         if not isinstance(schedule, Schedule):
             raise TypeError(f"schedule: got {type(schedule).__name__}, expected a Schedule")
@@ -70,7 +72,7 @@ class Denoiser(nn.Module):
         return F.mse_loss(o, p * x0 + q * eps, reduction="none").flatten(1).mean(1)
 
     def loss(self, x0: Tensor, cond: Tensor | None = None) -> Tensor:
-        """DDPM's simple loss (2006.11239, eq. 14), a scalar: t drawn from schedule.grid, eps from N(0, I)."""
+        """DDPM's simple loss (2006.11239, eq. 14), a scalar: eps from N(0, I), t from schedule.grid or by focus."""
         return self.losses(x0, self._times(len(x0)), torch.randn_like(x0), self._dropped(cond)).mean()
 
     def _times(self, n: int) -> Tensor:
@@ -103,11 +105,12 @@ class VariationalDenoiser(Denoiser):
     """
 
     def loss(self, x0: Tensor, cond: Tensor | None = None) -> Tensor:
-        """The bound without its constant, in nats a number, by one draw of t and eps a row."""
-        grid = self.schedule.grid
-        t = grid[torch.randint(len(grid), (len(x0),))]
+        """The bound without its constant, in nats a number, by one draw of t and eps a row. ValueError for a focus."""
+        if self.focus is not None:
+            raise ValueError(f"focus: got {self.focus}, expected None: in the bound no time counts twice")
+        t = self._times(len(x0))
         terms = bound_terms(partial(self, cond=self._dropped(cond)), self.schedule, x0, t, torch.randn_like(x0))
-        return terms.mean() * len(grid) / x0[0].numel()
+        return terms.mean() * self.schedule.steps / x0[0].numel()
 
 
 def bound_terms(denoise, schedule: Schedule, x0: Tensor, t: Tensor, eps: Tensor, variance: str = "small") -> Tensor:

@@ -364,6 +364,12 @@ def test_training_on_the_bound_lowers_it():
     assert bound(model, model.schedule, x0, 50).mean() < 0.8 * before
 
 
+def test_the_bound_has_no_focus():
+    model = VariationalDenoiser(Fixed(), schedule.cosine(), focus=(0.2, 0.6))
+    with pytest.raises(ValueError, match=r"focus: got \(0.2, 0.6\), expected None"):
+        model.loss(torch.zeros(4, 1))
+
+
 def test_a_denoiser_that_knows_the_answer_pays_for_the_prior_and_the_last_step_only():
     path, x0 = schedule.from_betas(torch.full((30,), 0.02)), levels(5)
     alpha, sigma = path(1.0)
