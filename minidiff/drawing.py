@@ -85,4 +85,6 @@ def method(sampler: str, eta: float | None) -> dict:
         if eta not in (None, 1):
             raise ValueError(f"eta: got {eta} with sampler='ddpm', expected 1 or none (ddpm is eta 1)")
         return {"eta": 1.0, "order": 1}
+    if sampler == "dpm" and eta not in (None, 0, 1):
+        raise ValueError(f"eta: got {eta} with sampler='dpm', expected 0 or 1 (sampler='ddim' takes what lies between)")
     return {"eta": eta or 0.0, "order": 2 if sampler == "dpm" else 1}

@@ -517,6 +517,8 @@ BAD_SAMPLE = {
     "sample steps-toy --steps 0 --out a.npz": "steps: got 0",
     "sample steps-toy --eta 2 --out a.npz": "eta: got 2.0",
     "sample steps-toy --sampler ddpm --eta 0.5 --out a.npz": "eta: got 0.5 with sampler='ddpm'",
+    "sample steps-toy --sampler dpm --eta 0.5 --out a.npz": "eta: got 0.5 with sampler='dpm', expected 0 or 1",
+    "sample text-toy --eta 0.5 --out a.npz": "eta: got 0.5 with sampler='dpm', expected 0 or 1",
     "sample steps-toy --sampler euler --out a.npz": "--sampler: invalid choice: 'euler'",
     "sample steps-toy --label 3 --out a.npz": "--label: got 3, expected between 0 and 2",
     "sample plain-toy --steps 3 --out a.npz": "--steps: plain-toy draws pictures without it",
