@@ -103,7 +103,7 @@ def test_what_is_refused(denoiser):
     for options, wrong in (
         ({"sampler": "euler"}, "sampler: got 'euler'"),
         ({"sampler": "ddpm", "eta": 0.5}, "eta: got 0.5 with sampler='ddpm'"),
-        ({"sampler": "dpm", "eta": 0.5}, "eta: got 0.5 with order=2"),
+        ({"sampler": "dpm", "eta": 0.5}, "eta: got 0.5 with sampler='dpm', expected 0 or 1"),
         ({"eta": 2.0}, "eta: got 2.0"),
         ({"steps": 0}, "steps: got 0"),
     ):
