@@ -4,8 +4,9 @@
 PYTHON      ?= python3
 CONSTRAINTS ?= constraints.txt
 NOTEBOOKS   ?= $(wildcard notebooks/*.ipynb)
-CELL_SECONDS ?= 120
+CELL_SECONDS ?= 600
 LAB_ARGS    ?=
+TEST_PROCESSES ?= 2
 
 # As minidiff does itself, for notebooks that load torch before it: threads that wait spin for a moment only.
 ifndef OMP_WAIT_POLICY
@@ -13,9 +14,10 @@ export GOMP_SPINCOUNT ?= 10000
 endif
 
 BIN    := .venv/bin
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
+INSTALL := $(BIN)/python .ci/install.py $(CONSTRAINTS)
 PYTEST := $(BIN)/python -m pytest --quiet
-comma  := ,
+# Tests side by side, a file each, on one thread each.
+TWO    := -n $(TEST_PROCESSES) --dist loadfile
 NBVAL  := --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_SECONDS)
 
 # $(call stage,name,command): run the command between two lines that name it and say how long it took
@@ -34,12 +36,12 @@ lab: .venv/installed  ## Open the course in JupyterLab, on this machine only
 	$(BIN)/python -m jupyterlab --ServerApp.ip=localhost --ServerApp.root_dir='$(CURDIR)/notebooks' $(LAB_ARGS)
 
 test: .venv/installed-test  ## Unit tests, every notebook, five lessons in a real browser
-	$(call stage,unit tests,$(PYTEST) tests --ignore=tests/browser -m 'not slow')
-	$(call stage,notebooks,MINIDIFF_PROFILE=$${MINIDIFF_PROFILE:-ci} $(PYTEST) $(NBVAL) $(NOTEBOOKS))
+	$(call stage,unit tests,$(PYTEST) $(TWO) tests --ignore=tests/browser -m 'not slow')
+	$(call stage,notebooks,MINIDIFF_PROFILE=$${MINIDIFF_PROFILE:-ci} OMP_NUM_THREADS=1 $(PYTEST) $(TWO) $(NBVAL) $(NOTEBOOKS))
 	$(call stage,browser,$(PYTEST) -s tests/browser -m 'not slow')
 
 test-all: test  ## Everything of `test`, and then what is slow
-	$(call stage,slow tests,$(PYTEST) tests -m slow)
+	$(call stage,slow tests,$(PYTEST) $(TWO) tests -m slow)
 
 notebooks: .venv/installed-test  ## Run the notebooks in profile cpu and store what they show (NOTEBOOKS=... for some)
 	MINIDIFF_PROFILE=$${MINIDIFF_PROFILE:-cpu} $(BIN)/python tests/store.py $(NOTEBOOKS)
@@ -63,17 +65,17 @@ clean:  ## Remove what the commands above have made; downloads in data/ stay
 
 .venv/installed: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@echo 'Installing into .venv: a few minutes the first time.'
-	$(PIP) -e .
+	@$(INSTALL)
 	@touch $@
 
 .venv/installed-test: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@echo 'Installing into .venv: a few minutes the first time.'
-	$(call stage,install,$(PIP) -e '.[test$(comma)site]')
+	$(call stage,install,$(INSTALL) test site)
 	@touch .venv/installed .venv/installed-site $@
 
 .venv/installed-site: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@echo 'Installing into .venv: a few minutes the first time.'
-	$(call stage,install,$(PIP) -e '.[site]')
+	$(call stage,install,$(INSTALL) site)
 	@touch .venv/installed $@
 
 $(BIN)/python:

@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from denoising_diffusion_pytorch.classifier_free_guidance import Unet
 from torch import Tensor, nn
 
-from minidiff import checkpoints, data, metrics, plot, seed_everything, seeded
+from minidiff import checkpoints, data, evaluate, plot, seed_everything, seeded
 from minidiff.denoiser import Denoiser
 from minidiff.sampler import last, sample, times
 from minidiff.schedule import cosine
-from minidiff.scorecard.common import judge
+from minidiff.scorecard.common import real_digits
 from minidiff.train import Ema, fit
 from minidiff.unet import UNet
 
@@ -125,7 +125,7 @@ def trained(seconds: float, measured: list[Runner], seed: int) -> list[Runner]:
 
 def quality(runner: Runner, n: int) -> dict:
     pictures, labels = runner.sample(n)
-    found = metrics.quality(pictures, data.digits("train")[0], data.digits("test")[0], judge())
+    found = evaluate.quality(pictures, *real_digits())
     right = (checkpoints.load("classifier-digits")(pictures).argmax(1) == labels).float().mean().item()
     row = {"network": runner.name, "steps": runner.steps, "seconds": round(sum(runner.training))}
     return row | found.row() | {"labels right": round(right, 3)}
@@ -149,7 +149,7 @@ def main() -> None:
         print(f"samples {median(peer.sampling) / median(ours.sampling):.2f} times")
     if args.seconds and args.size == 16:
         rows = [quality(runner, 1188) for runner in trained(args.seconds, measured, args.seed)]
-        floors = metrics.floors(data.digits("train")[0], data.digits("test")[0], judge())
+        floors = evaluate.floors(*real_digits())
         rows += [{"network": name} | found.row() for name, found in floors.items()]
         print(plot.table(rows))
 

@@ -23,9 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from minidiff import checkpoints, data, device, folders, metrics, plot, seed_everything
-from minidiff.drawing import draw
+from minidiff import checkpoints, data, device, metrics, plot, seed_everything
 from minidiff.gan import GAN
+from minidiff.generate import draw
+from minidiff.recipes import folder as folders
 from minidiff.train import fit, run
 from minidiff.unet import UNet
 

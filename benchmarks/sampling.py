@@ -11,9 +11,10 @@ import time
 
 import torch
 
-from minidiff import checkpoints, plot
+from minidiff import checkpoints, evaluate, plot
+from minidiff.lessons.lesson07.few_steps import drawn, figures
 from minidiff.sampler import heun, sample
-from minidiff.scorecard.few_steps import drawn, figures, floors
+from minidiff.scorecard.common import real_digits
 
 N = 297  # as many as there are held-out digits
 METHODS = {
@@ -46,7 +47,8 @@ def main() -> None:
     drawn(model, 2, 64)  # warm up
     wanted = [(name, steps) for name, (_, _, counts) in METHODS.items() for steps in counts]
     rows = [row(model, name, steps) for name, steps in wanted + [("ddpm", 1000)] * full]
-    print(plot.table(rows + [{"sampler": name} | found.row() for name, found in floors(N).items()]))
+    floors = evaluate.floors(*real_digits(n=N))
+    print(plot.table(rows + [{"sampler": name} | found.row() for name, found in floors.items()]))
 
 
 if __name__ == "__main__":

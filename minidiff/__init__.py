@@ -9,7 +9,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 try:
-    from minidiff.profile import device, pick, profile, seed_everything, seeded
+    from minidiff.support.profile import device, pick, profile, seed_everything, seeded
 except ModuleNotFoundError as missing:  # `python -m minidiff doctor` still runs, and says what to install
     if missing.name not in ("torch", "numpy"):
         raise

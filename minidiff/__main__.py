@@ -2,6 +2,6 @@
 
 import sys
 
-from minidiff.cli import main
+from minidiff.cli.main import main
 
 sys.exit(main())

@@ -5,31 +5,44 @@ import torch.nn.functional as F
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
-from minidiff import expect
-from minidiff.convnet import conv_decoder, conv_encoder
+from minidiff.nn import conv_decoder, conv_encoder
+from minidiff.support import expect
+from minidiff.support.parts import part
 
 
+@part
 class Autoencoder(nn.Module):
-    """x (B, 1, 16, 16) -> z = encode(x) (B, code) -> decode(z) (B, 1, 16, 16), trained on the squared error.
+    """x (B, C, size, size) -> z = encode(x) (B, code) -> decode(z), of x's shape, trained on the squared error.
 
     Hinton and Salakhutdinov (2006), with convolutions. With `noise` > 0 it is a denoising autoencoder: it sees
-    x + noise * eps and must give x (Vincent et al., 2008).
+    x + noise * eps and must give x (Vincent et al., 2008). size: even, at least 8. channels: C.
+    encoder, decoder: networks of your own in place of the convolutions, x -> (B, code) and back.
     """
 
-    def __init__(self, code: int = 8, width: int = 24, noise: float = 0.0):
+    def __init__(self, code=8, width=24, noise=0.0, size=16, channels=1, encoder=None, decoder=None):
         super().__init__()
         self.code = expect.integer("code", code, 1)
+        self.width = expect.integer("width", width, 1)
         self.noise = expect.number("noise", noise, 0)
-        self.encoder = conv_encoder(self.code, width=expect.integer("width", width, 1))
-        self.decoder = conv_decoder(self.code, width=width)
+        self.size = expect.integer("size", size, 1)
+        self.channels = expect.integer("channels", channels, 1)
+        self.own = {"encoder": encoder, "decoder": decoder}
+        self.encoder = conv_encoder(code, size, channels, width) if encoder is None else encoder
+        self.decoder = conv_decoder(code, size, channels, width) if decoder is None else decoder
+
+    def described(self) -> dict:
+        """Networks of one's own, None for the course's, as a checkpoint writes them down."""
+        return self.own
 
     def encode(self, x: Tensor) -> Tensor:
-        """(B, 1, 16, 16) -> (B, code), any real numbers: nothing tells them where to lie."""
-        return self.encoder(expect.tensor("x", x, "B 1 16 16"))
+        """(B, C, size, size) -> (B, code), any real numbers: nothing tells them where to lie."""
+        expect.tensor("x", x, f"B {self.channels} {self.size} {self.size}")
+        return expect.tensor("encoder(x)", self.encoder(x), f"{len(x)} {self.code}")
 
     def decode(self, z: Tensor) -> Tensor:
-        """(B, code) -> (B, 1, 16, 16), near [-1, 1] but not clamped to it."""
-        return self.decoder(expect.tensor("z", z, f"B {self.code}"))
+        """(B, code) -> (B, C, size, size), near [-1, 1] but not clamped to it."""
+        x = self.decoder(expect.tensor("z", z, f"B {self.code}"))
+        return expect.tensor("decoder(z)", x, f"{len(z)} {self.channels} {self.size} {self.size}")
 
     def forward(self, x: Tensor) -> Tensor:
         """The reconstruction decode(encode(x))."""

@@ -2,28 +2,38 @@
 
 import math
 from collections.abc import Iterator
+from itertools import product
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minidiff import expect
+from minidiff.support import expect
+from minidiff.support.parts import part
 
 LEVELS = 17  # grey levels of the 8x8 digits: x = k/8 - 1 for k = 0 … 16
 
 
-def to_levels(x: Tensor) -> Tensor:
-    """Pictures (B, 1, 8, 8) with values k/8 - 1 -> levels k (B, 8, 8), int64. ValueError for values off the levels."""
-    expect.tensor("x", x, "B 1 8 8", finite=True, low=-1, high=1)
-    k = ((x[:, 0] + 1) * 8).round()
-    if not torch.equal(k / 8 - 1, x[:, 0]):
-        raise ValueError("x: got values between the grey levels, expected k/8 - 1 with k = 0 … 16 (digits of size 8)")
-    return k.long()
+def to_levels(x: Tensor, levels: int = LEVELS) -> Tensor:
+    """Grey pictures (B, 1, H, W) -> their levels k (B, H, W), int64; x = 2 k / (levels - 1) - 1, so k/8 - 1 for 17.
+
+    ValueError for values off the levels.
+    """
+    expect.tensor("x", x, "B 1 H W", finite=True, low=-1, high=1)
+    k = _nearest(x[:, 0], levels)
+    if not torch.equal(from_levels(k, levels)[:, 0], x[:, 0]):
+        told = "k/8 - 1 with k = 0 … 16 (digits of size 8)" if levels == LEVELS else f"2 k / {levels - 1} - 1"
+        raise ValueError(f"x: got values between the grey levels, expected {told}")
+    return k
 
 
-def from_levels(k: Tensor) -> Tensor:
-    """Levels (B, 8, 8) -> pictures (B, 1, 8, 8) in [-1, 1]."""
-    return k[:, None].float() / 8 - 1
+def from_levels(k: Tensor, levels: int = LEVELS) -> Tensor:
+    """Levels (B, H, W) -> pictures (B, 1, H, W) in [-1, 1]."""
+    return k[:, None].float() / ((levels - 1) / 2) - 1
+
+
+def _nearest(x: Tensor, levels: int) -> Tensor:
+    return ((x + 1) * ((levels - 1) / 2)).round().long()
 
 
 class MaskedConv(nn.Conv2d):
@@ -63,66 +73,135 @@ class MaskedBlock(nn.Module):
         return h + self.body(h)
 
 
+@part
 class PixelModel(nn.Module):
-    """p(x | y) = Π_i p(x_i | x_1 … x_{i-1}, y) over the 64 pixels of an 8x8 digit, 17 levels each."""
+    """p(x | y) = Π_i p(x_i | x_1 … x_{i-1}, y) over the pixels of a picture in reading order, a softmax of levels each.
 
-    def __init__(self, width: int = 48, blocks: int = 3, dropout: float = 0.2, classes: int = 10):
+    shape: (C, H, W). Pictures in colour are read channel by channel: a pixel is C numbers in a row, each given those
+    before it. levels: values are 2 k / (levels - 1) - 1 for k = 0 … levels - 1, so 17 for the digits of size 8, 2 for
+    black and white, 256 for bytes. classes: 0 for a model without labels, whose y is None.
+    """
+
+    def __init__(self, shape=(1, 8, 8), levels=LEVELS, width=48, blocks=3, dropout=0.2, classes=10):
         super().__init__()
-        width = expect.integer("width", width, 1)
-        self.classes = expect.integer("classes", classes, 1)
-        self.first = MaskedConv(1, width, 7, own=False)
-        self.place = nn.Parameter(torch.zeros(1, width, 8, 8))
-        self.label = nn.Embedding(classes, width)
+        self.shape = tuple(expect.integer("shape", side, 1) for side in shape)
+        if len(self.shape) != 3:
+            raise ValueError(f"shape: got {tuple(shape)}, expected (C, H, W)")
+        self.levels = expect.integer("levels", levels, 2)
+        self.width = expect.integer("width", width, 1)
+        self.dropout = expect.number("dropout", dropout, 0, 1)
+        self.classes = expect.integer("classes", classes, 0)
+        channels, height, row = self.shape
+        self.conv_in = MaskedConv(1, width, 7, own=False)
+        self.pos_embed = nn.Parameter(torch.zeros(1, width, height, row * channels))
+        self.label_embed = nn.Embedding(classes, width) if classes else None
         depth = expect.integer("blocks", blocks, 1)
-        self.blocks = nn.Sequential(
-            *[MaskedBlock(width, expect.number("dropout", dropout, 0, 1)) for _ in range(depth)]
-        )
-        self.head = nn.Sequential(nn.SiLU(), nn.Conv2d(width, width, 1), nn.SiLU(), nn.Conv2d(width, LEVELS, 1))
+        self.blocks = nn.Sequential(*[MaskedBlock(width, self.dropout) for _ in range(depth)])
+        self.head = nn.Sequential(nn.SiLU(), nn.Conv2d(width, width, 1), nn.SiLU(), nn.Conv2d(width, levels, 1))
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Logits (B, 17, 8, 8): at each place, of its level given the pixels before it in x and the label y (B,)."""
-        expect.tensor("x", x, "B 1 8 8")
-        expect.labels("y", y, self.classes, len(x))
-        return self.head(self.blocks(self.first(x) + self.place + self.label(y)[:, :, None, None]))
+    def described(self) -> dict:
+        """What a checkpoint writes down: `blocks` is a number there, and the layers here."""
+        return {"blocks": len(self.blocks)}
 
-    def log_prob(self, x: Tensor, y: Tensor) -> Tensor:
-        """Exact log p(x | y) in nats, (B,), all 64 factors in one pass."""
-        return -self._surprise(x, to_levels(x), y).sum((1, 2))
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Logits of each place's level, given the pixels before it in x and the labels y (B,).
+
+        (B, levels, H, W) for grey pictures, (B, levels, C, H, W) for others.
+        """
+        if (y is None) != (self.label_embed is None):
+            raise ValueError(f"y: got {'none' if y is None else 'labels'}, but the model has {self.classes} classes")
+        h = self.conv_in(self._read(x)) + self.pos_embed
+        if self.label_embed is not None:
+            h = h + self.label_embed(expect.labels("y", y, self.classes, len(x)))[:, :, None, None]
+        logits = self.head(self.blocks(h))  # (B, levels, H, W C)
+        channels = self.shape[0]
+        return logits if channels == 1 else logits.unflatten(3, (-1, channels)).permute(0, 1, 4, 2, 3)
+
+    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Exact log p(x | y) in nats, (B,), all factors in one pass. ValueError for values off the levels."""
+        levels = to_levels(self._read(x), self.levels)
+        return -self._surprise(x, self._unread(levels), y).flatten(1).sum(1)
 
     def log_prob_unlabelled(self, x: Tensor) -> Tensor:
-        """Exact log p(x) = log (1/10) Σ_y p(x | y) in nats, (B,): the label summed out."""
+        """Exact log p(x) = log (1/K) Σ_y p(x | y) in nats, (B,): the label summed out, where the model has one."""
+        if not self.classes:
+            return self.log_prob(x)
         each = [self.log_prob(x, torch.full((len(x),), y, device=x.device)) for y in range(self.classes)]
         return torch.logsumexp(torch.stack(each), 0) - math.log(self.classes)
 
-    def loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """-log p(x | y) in nats a pixel, a scalar. Values are rounded to the levels, not checked: no wait for a GPU."""
-        return self._surprise(x, ((x[:, 0] + 1) * 8).round().long(), y).mean()
+    def loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """-log p(x | y) in nats a number, a scalar. Values are rounded to the levels unchecked: no wait for a GPU."""
+        levels = _nearest(x if self.shape[0] > 1 else x[:, 0], self.levels)
+        return self._surprise(x, levels, y).mean()
 
-    def paint(self, labels: Tensor, temperature: float = 1.0, generator=None) -> Iterator[Tensor]:
-        """Draw a picture for each label, one pixel and one network pass at a time: yields all (B, 1, 8, 8) each time.
+    def paint(self, labels, temperature: float = 1.0, generator=None) -> Iterator[Tensor]:
+        """Draw a picture for each label, one number and one network pass at a time: yields all (B, C, H, W) each time.
 
-        Pixels not yet drawn are -1. `temperature` divides the logits; 0 always takes the likeliest level.
+        labels: int64 (B,); for a model without labels how many pictures. Pixels not yet drawn are -1. `temperature`
+        divides the logits; 0 always takes the likeliest level.
         """
         temperature = expect.number("temperature", temperature, 0)
-        return self._paint(expect.labels("labels", labels, self.classes), temperature, generator)
+        n, labels = self._asked(labels)
+        x = torch.full((n, *self.shape), -1.0, device=self.pos_embed.device)
+        return self._paint(x, torch.zeros(self.shape, dtype=torch.bool), labels, temperature, generator)
+
+    def complete(self, x: Tensor, known: Tensor, labels=None, temperature: float = 1.0, generator=None) -> Tensor:
+        """Pictures x (B, C, H, W) with the pixels drawn anew where `known` (H, W), bool, is False.
+
+        Each new pixel is drawn given all those before it in reading order, so the result is a draw of p(rest | known)
+        where what is known comes first, such as an upper half. Known pixels further on are kept, but not looked at.
+        """
+        channels, height, row = self.shape
+        expect.tensor("x", x, f"B {channels} {height} {row}")
+        if not isinstance(known, Tensor) or known.dtype != torch.bool or known.shape != (height, row):
+            got = tuple(getattr(known, "shape", ())) or type(known).__name__
+            raise ValueError(f"known: got {got}, expected a bool tensor ({height}, {row}), True where x is known")
+        n, labels = self._asked(len(x) if labels is None and not self.classes else labels)
+        if n != len(x):
+            raise ValueError(f"labels: got {n}, expected {len(x)}, one for each picture")
+        temperature = expect.number("temperature", temperature, 0)
+        *_, done = self._paint(x.clone(), known.expand(channels, -1, -1), labels, temperature, generator)
+        return done
 
     def sample(self, n: int, labels: Tensor | None = None, temperature: float = 1.0, generator=None) -> Tensor:
-        """n pictures (n, 1, 8, 8); without labels they run 0, 1, … 9, 0, …. 64 network passes."""
+        """n pictures (n, C, H, W); without labels they run 0, 1, … in turn. A network pass for each number."""
         if labels is None:
-            labels = torch.arange(expect.integer("n", n, 1), device=self.place.device) % self.classes
-        *_, x = self.paint(expect.labels("labels", labels, self.classes, n), temperature, generator)
+            n = expect.integer("n", n, 1)
+            labels = torch.arange(n, device=self.pos_embed.device) % self.classes if self.classes else n
+        elif self.classes:
+            labels = expect.labels("labels", labels, self.classes, n)
+        else:
+            raise ValueError("labels: got some, expected None: the model has no classes")
+        *_, x = self.paint(labels, temperature, generator)
         return x
 
-    def _surprise(self, x: Tensor, levels: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(self(x, y), levels, reduction="none")  # (B, 8, 8), nats
+    def _read(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, 1, H, W C): the numbers in the order in which they are read."""
+        channels, height, row = self.shape
+        expect.tensor("x", x, f"B {channels} {height} {row}")
+        return x if channels == 1 else x.permute(0, 2, 3, 1).flatten(2)[:, None]
+
+    def _unread(self, levels: Tensor) -> Tensor:
+        """(B, H, W C) -> (B, C, H, W), or as it is for grey pictures: in the order of the logits."""
+        channels = self.shape[0]
+        return levels if channels == 1 else levels.unflatten(2, (-1, channels)).permute(0, 3, 1, 2)
+
+    def _surprise(self, x: Tensor, levels: Tensor, y: Tensor | None) -> Tensor:
+        return F.cross_entropy(self(x, y), levels, reduction="none")  # a number of nats for each level
+
+    def _asked(self, labels) -> tuple[int, Tensor | None]:
+        if not self.classes:
+            return expect.integer("labels", labels, 1), None
+        return len(expect.labels("labels", labels, self.classes)), labels
 
     @torch.no_grad()
-    def _paint(self, labels, temperature, generator):
-        x = torch.full((len(labels), 1, 8, 8), -1.0, device=labels.device)
-        for place in range(64):
-            row, column = divmod(place, 8)
-            logits = self(x, labels)[:, :, row, column]
-            x[:, 0, row, column] = draw(logits, temperature, generator) / 8 - 1
+    def _paint(self, x, known, labels, temperature, generator):
+        channels, height, width = self.shape
+        for row, column, channel in product(range(height), range(width), range(channels)):
+            if not known[channel, row, column]:
+                logits = self(x, labels)
+                here = logits[:, :, row, column] if channels == 1 else logits[:, :, channel, row, column]
+                x[:, channel, row, column] = draw(here, temperature, generator) / ((self.levels - 1) / 2) - 1
             yield x.clone()
 
 

@@ -10,52 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minidiff import expect
-from minidiff.nn import Block, time_mlp
 from minidiff.schedule import Schedule
-from minidiff.text import TextEncoder
+from minidiff.support import expect
+from minidiff.support.parts import part
+from minidiff.transformer import TextEncoder
 
 TEMPLATES = ("a {}", "a photo of a {}", "this is a photo of a {}", "there is a {}")
 CHUNK = 256  # pictures looked at at once
 
 
-class VisionTransformer(nn.Module):
-    """A picture as a sentence of patches: (B, channels, size, size) -> (B, width), one vector a picture.
-
-    Each patch x patch square becomes a token by one linear layer; a learned token in front, the class token, reads all
-    of them, layer by layer, and its last state is the answer. time=True: a net that is also told t () or (B,).
-    Source: Dosovitskiy et al. 2021 (2010.11929), fig. 1, with CLIP's norms before and after the blocks: the same as
-    the vision model of transformers' CLIPModel on the same weights.
-    """
-
-    def __init__(self, size: int, patch: int, width=64, layers=4, heads=2, channels: int = 3, time: bool = False):
-        super().__init__()
-        self.size, self.channels = expect.integer("size", size, 1), expect.integer("channels", channels, 1)
-        if self.size % expect.integer("patch", patch, 1):
-            raise ValueError(f"patch: got {patch}, expected a divisor of size = {size}")
-        self.width, self.time = expect.integer("width", width, 1), expect.choice("time", time, (False, True))
-        self.patches = nn.Conv2d(channels, width, patch, stride=patch, bias=False)
-        self.first = nn.Parameter(torch.randn(width) / math.sqrt(width))
-        self.place = nn.Parameter(torch.randn((size // patch) ** 2 + 1, width) / math.sqrt(width))
-        self.embed_time = time_mlp(64, width) if time else None
-        if time:
-            for weight in self.embed_time[-1].parameters():  # at first no time counts, so it can start from a CLIP
-                nn.init.zeros_(weight)
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(expect.integer("layers", layers, 1))))
-
-    def forward(self, x: Tensor, t=None) -> Tensor:
-        """x (B, channels, size, size) -> (B, width). t goes with time=True and is refused without."""
-        expect.tensor("x", x, f"B {self.channels} {self.size} {self.size}")
-        if (t is None) == self.time:
-            raise ValueError(f"t: got {t}, expected {'a time' if self.time else 'None (built without time=True)'}")
-        tokens = self.patches(x).flatten(2).mT  # (B, patches, width)
-        h = torch.cat([self.first.expand(len(x), 1, -1), tokens], dim=1) + self.place  # (B, 1 + patches, width)
-        if self.time:
-            h = h + self.embed_time(torch.as_tensor(t).to(x))[:, None]
-        return self.norm2(self.blocks(self.norm1(h))[:, 0])
-
-
+@part
 class CLIP(nn.Module):
     """Pictures and texts as unit vectors of one space (B, width), near to each other where they belong together.
 
@@ -66,7 +30,8 @@ class CLIP(nn.Module):
     def __init__(self, vision: nn.Module, text: TextEncoder, width: int = 64, tokenizer=None):
         super().__init__()
         self.vision, self.text, self.tokenizer = vision, text, tokenizer
-        self.image_projection = nn.Linear(vision.width, expect.integer("width", width, 1), bias=False)
+        self.width = expect.integer("width", width, 1)
+        self.image_projection = nn.Linear(vision.width, width, bias=False)
         self.text_projection = nn.Linear(text.width, width, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # CLIP's start
 
@@ -114,6 +79,7 @@ class CLIP(nn.Module):
         return self.encode_image(x)
 
 
+@part
 class NoisyCLIP(CLIP):
     """A CLIP whose vision tower (time=True) sees pictures through the noise of a schedule: it can guide a denoiser."""
 

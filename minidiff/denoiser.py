@@ -4,17 +4,21 @@ The network predicts o = p x0 + q eps; which (p, q) it is, is a row of `PREDICTS
 with the estimate of x0, and neither samplers nor guidance have to know.
 """
 
+import warnings
+from collections.abc import Callable
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minidiff import expect
-from minidiff.noise import randn
 from minidiff.schedule import Schedule
+from minidiff.support import expect
+from minidiff.support.parts import part
+from minidiff.support.rng import randn
 
 LEVEL = 1 / 8  # from one grey level of a picture to the next
+TRACE = 1e-6  # an alpha below it leaves no trace of the picture that float32 could tell from noise
 FAR = 100.0  # further than any picture: the open end of a bin
 
 PREDICTS = {  # name -> (p, q) of the predicted o = p x0 + q eps, at alpha and sigma
@@ -25,31 +29,69 @@ PREDICTS = {  # name -> (p, q) of the predicted o = p x0 + q eps, at alpha and s
 }
 
 
+WEIGHTS = {  # name -> the weight of a squared error of x0, by the log-SNR of its time
+    "x0": torch.ones_like,
+    "snr": torch.exp,  # what the error of eps weighs: DDPM's simple loss, whatever the network predicts
+    "snr+1": lambda log_snr: log_snr.exp() + 1,  # what that of v weighs (2202.00512, section 4)
+    "truncated-snr": lambda log_snr: log_snr.exp().clamp(min=1),  # as there
+    "min-snr-5": lambda log_snr: log_snr.exp().clamp(max=5),  # Hang et al. (2303.09556)
+}
+TIMES = {  # name -> n times at random, (n,), on the CPU
+    "grid": lambda schedule, n: schedule.grid[torch.randint(schedule.steps, (n,))],  # DDPM's
+    "spread": lambda schedule, n: schedule.spread(n),
+    "uniform": lambda schedule, n: 1 - torch.rand(n),  # in (0, 1]: at 0 there is nothing to learn
+    "logit-normal": lambda schedule, n: torch.sigmoid(torch.randn(n)),  # most in the middle (2403.03206, section 3.1)
+}
+
+
+@part
 class Denoiser(nn.Module):
     """x_t and t in, an estimate of x0 out; `loss` trains it.
 
     net(x, t, cond): x (B, ...) divided by sqrt(alpha² + sigma²), so always of about unit size; t (B,) in [0, 1]; cond
-    None or an integer tensor, labels (B,) or token ids (B, L) -> (B, ...).
-    null: what stands for "no condition", a number or a row of ids; None for a network without conditions.
+    None, labels (B,), token ids (B, L) or pictures (B, ...) -> x's shape; ValueError or TypeError for anything else.
+    null: what stands for "no condition", a number or a row of ids; None for a network without conditions. Without it a
+    network with labels cannot be guided: that is warned of.
     drop: the share of rows that `loss` shows as null, in training, so that one network learns p(x) and p(x | cond).
     focus: two times; `loss` draws every second t, on average, between them: there is most to learn, as 2403.03206 has
-    it (section 3.1, by other densities). The times of a batch are spread then. None: each by itself, as DDPM's.
-    ValueError for predict="eps" on a schedule with alpha(1) = 0, such as `flow()`: there noise says nothing of x0.
+    it (section 3.1, by other densities). The times of a batch are spread then, unless `times` says otherwise.
+    weight: of the squared error of the estimate of x0 at each time: a name of `WEIGHTS`, or a function of the log-SNR
+    (n,), float64, -> (n,). None: each error counts as it is, that of what the network predicts.
+    times: how `loss` draws t, a name of `TIMES`, or a function n -> times (n,) in (0, 1]. None: "grid", each by itself.
+    ValueError for predict="eps" on a schedule with alpha(1) near 0, such as `straight()`: there noise says nothing of
+    x0.
     """
 
     def __init__(
-        self, net: nn.Module, schedule: Schedule, predict: str = "eps", null=None, drop: float = 0.0, focus=None
+        self,
+        net: nn.Module,
+        schedule: Schedule,
+        predict: str = "eps",
+        null=None,
+        drop: float = 0.0,
+        focus=None,
+        weight: str | Callable[[Tensor], Tensor] | None = None,
+        times: str | Callable[[int], Tensor] | None = None,
     ):
         super().__init__()
         if not isinstance(schedule, Schedule):
             raise TypeError(f"schedule: got {type(schedule).__name__}, expected a Schedule")
-        self.net, self.schedule, self.null = net, schedule, _plain(null)
+        self.net = net
+        self.schedule = schedule
+        self.null = _plain(null)
         self.predict = expect.choice("predict", predict, PREDICTS)
-        self.drop, self.focus = expect.number("drop", drop, 0, 1), _focus(focus)
+        self.drop = expect.number("drop", drop, 0, 1)
+        self.focus = _focus(focus)
+        self.weight = _named("weight", weight, WEIGHTS)
+        self.times = _named("times", times, TIMES)
         if self.drop and self.null is None:
             raise ValueError(f"drop: got {drop} without null, expected what to show in place of a condition")
-        if predict == "eps" and float(schedule(1.0)[0]) == 0:
-            raise ValueError("predict: got 'eps' with alpha(1) = 0, expected 'x0', 'v' or 'flow' on this schedule")
+        if self.null is None and getattr(net, "classes", 0):
+            told = f"null: got None for a network with {net.classes} labels, which cannot be guided without"
+            warnings.warn(f"{told}; pass null={net.classes} and, to train it, drop=0.1", stacklevel=2)
+        alpha = float(schedule(1.0)[0])
+        if predict == "eps" and abs(alpha) < TRACE:
+            raise ValueError(f"predict: got 'eps' with alpha(1) = {alpha:.2g}, expected 'x0', 'v' or 'flow' with it")
 
     def forward(self, x: Tensor, t, cond: Tensor | None = None) -> Tensor:
         """E[x0 | x_t = x] as the network estimates it, (B, ...); t () or (B,). Without `cond` it is shown null.
@@ -71,23 +113,53 @@ class Denoiser(nn.Module):
         p, q = PREDICTS[self.predict](alpha, sigma)
         return F.mse_loss(o, p * x0 + q * eps, reduction="none").flatten(1).mean(1)
 
-    def loss(self, x0: Tensor, cond: Tensor | None = None) -> Tensor:
-        """DDPM's simple loss (2006.11239, eq. 14), a scalar: eps from N(0, I), t from schedule.grid or by focus."""
-        return self.losses(x0, self._times(len(x0)), torch.randn_like(x0), self._dropped(cond)).mean()
+    def loss(self, x0: Tensor, cond: Tensor | None = None, eps: Tensor | None = None) -> Tensor:
+        """DDPM's simple loss (2006.11239, eq. 14), a scalar, t and its weight as they were chosen when it was built.
+
+        eps is drawn from N(0, I), or given, of x0's shape: see `PairedDenoiser`.
+        """
+        t = self._times(len(x0))
+        eps = torch.randn_like(x0) if eps is None else eps
+        losses = self.losses(x0, t, eps, self._dropped(cond))
+        return losses.mean() if self.weight is None else (self._weights(t).to(losses) * losses).mean()
 
     def _times(self, n: int) -> Tensor:
         """n times at random, (n,), on the CPU, where the schedule is computed."""
+        t = self._drawn(n)
         if self.focus is None:
-            return self.schedule.grid[torch.randint(len(self.schedule.grid), (n,))]
+            return t
         low, high = self.focus
-        t = self.schedule.spread(n)
         return torch.where(torch.rand(n) < 0.5, low + (high - low) * t, t)
+
+    def _drawn(self, n: int) -> Tensor:
+        if callable(self.times):
+            t = expect.tensor("times(n)", self.times(n), f"{n}", low=0, high=1).cpu()
+            if not t.min() > 0:
+                raise ValueError("times(n): got 0, where there is no noise, expected times above it")
+            return t
+        return TIMES[self.times or ("grid" if self.focus is None else "spread")](self.schedule, n)
+
+    def _weights(self, t: Tensor) -> Tensor:
+        """What the squared error of the prediction is multiplied by at each time, (n,), float64.
+
+        x0's error is sigma / (q alpha - p sigma) times that of o = p x0 + q eps, as in `forward`.
+        """
+        alpha, sigma = self.schedule(t.double())
+        p, q = PREDICTS[self.predict](alpha, sigma)
+        log_snr = self.schedule.log_snr(t)
+        weight = WEIGHTS[self.weight](log_snr) if isinstance(self.weight, str) else self.weight(log_snr)
+        return expect.tensor("weight(log_snr)", weight, f"{len(t)}") * (sigma / (q * alpha - p * sigma)).square()
 
     def _net(self, x: Tensor, t, cond: Tensor | None, alpha: Tensor, sigma: Tensor) -> Tensor:
         t = torch.as_tensor(t).to(x).expand(len(x))  # (B,)
         if cond is None and self.null is not None:
             cond = torch.tensor(self.null, device=x.device).expand(len(x), *torch.tensor(self.null).shape)
-        return self.net(x / (alpha.square() + sigma.square()).sqrt(), t, cond)
+        o = self.net(x / (alpha.square() + sigma.square()).sqrt(), t, cond)
+        if not isinstance(o, Tensor):
+            raise TypeError(f"net: got {type(o).__name__} from it, expected a tensor of x's shape, {tuple(x.shape)}")
+        if o.shape != x.shape:
+            raise ValueError(f"net: got shape {tuple(o.shape)} from it, expected that of x, {tuple(x.shape)}")
+        return o
 
     def _dropped(self, cond: Tensor | None) -> Tensor | None:
         """`cond` with a share `drop` of its rows replaced by null, in training only."""
@@ -98,6 +170,20 @@ class Denoiser(nn.Module):
         return torch.where(gone.reshape(-1, *[1] * (cond.ndim - 1)), null, cond)
 
 
+@part
+class PairedDenoiser(Denoiser):
+    """The same model, trained on pairs: what stands at t = 1 is given with each picture and not drawn.
+
+    So one flow is made straighter by its own samples, each with the noise that it came from (reflow, 2209.03003), and
+    so x0 can be reached from other data, given in place of noise. A batch is (x0, eps) or (x0, eps, cond).
+    """
+
+    def loss(self, x0: Tensor, eps: Tensor, cond: Tensor | None = None) -> Tensor:
+        """`Denoiser.loss` with that eps, of x0's shape."""
+        return super().loss(x0, cond, eps)
+
+
+@part
 class VariationalDenoiser(Denoiser):
     """The same model trained on the variational bound itself, DDPM's L instead of its L_simple: for pictures in levels.
 
@@ -105,9 +191,13 @@ class VariationalDenoiser(Denoiser):
     """
 
     def loss(self, x0: Tensor, cond: Tensor | None = None) -> Tensor:
-        """The bound without its constant, in nats a number, by one draw of t and eps a row. ValueError for a focus."""
-        if self.focus is not None:
-            raise ValueError(f"focus: got {self.focus}, expected None: in the bound no time counts twice")
+        """The bound without its constant, in nats a number, by one draw of t and eps a row.
+
+        ValueError for a focus, weight or times: the bound says how often and how much each time counts.
+        """
+        for name in ("focus", "weight", "times"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected None: the bound has its own")
         t = self._times(len(x0))
         terms = bound_terms(partial(self, cond=self._dropped(cond)), self.schedule, x0, t, torch.randn_like(x0))
         return terms.mean() * self.schedule.steps / x0[0].numel()
@@ -156,10 +246,12 @@ def _level_log_prob(x0: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """log of the mass of N(mean, std²) in the bin of 1/8 around x0, open at -1 and 1; of x0's shape, finite."""
     low = torch.where(x0 < -1 + LEVEL / 2, -FAR, x0 - LEVEL / 2)
     high = torch.where(x0 > 1 - LEVEL / 2, FAR, x0 + LEVEL / 2)
-    low, high = (low - mean) / std, (high - mean) / std
+    low = (low - mean) / std
+    high = (high - mean) / std
     flip = low + high > 0  # into the lower tail, where logarithms keep their digits
     low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
-    top, rest = torch.special.log_ndtr(high), torch.special.log_ndtr(low)
+    top = torch.special.log_ndtr(high)
+    rest = torch.special.log_ndtr(low)
     return top + torch.log(-torch.expm1((rest - top).clamp(max=-1e-6)))
 
 
@@ -178,3 +270,8 @@ def _plain(null) -> int | list[int] | None:
     if isinstance(null, list | tuple):
         return [expect.integer("null", number, 0) for number in null]
     return None if null is None else expect.integer("null", null, 0)
+
+
+def _named(name: str, own, table: dict):
+    """`own` if it is a name in the table, a function or None."""
+    return own if own is None or callable(own) else expect.choice(name, own, table)

@@ -5,8 +5,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from minidiff import expect
-from minidiff.noise import randn
+from minidiff.support import expect
+from minidiff.support.parts import part
+from minidiff.support.rng import randn
 
 BOUND = 3.0  # a coupling multiplies by exp(-3) … exp(3): more than that is left to several of them
 
@@ -15,7 +16,8 @@ class ActNorm(nn.Module):
     """z = (x - shift) exp(log_scale), one shift and scale for each number: (B, D) -> (B, D).
 
     The first batch in train mode sets them, so that z has mean 0 and deviation 1; from then on they are learned (Glow,
-    section 3.1). A number that never changes gets the scale 1 / `least`.
+    section 3.1). No scale starts above 1 / `least`, and that of a number which does not change in that batch is 1.
+    ValueError for a first batch of one row, which has no deviation.
     """
 
     def __init__(self, dims: int, least: float = 1e-2):
@@ -23,11 +25,11 @@ class ActNorm(nn.Module):
         self.least = expect.number("least", least, 1e-6)
         self.shift = nn.Parameter(torch.zeros(expect.integer("dims", dims, 1)))
         self.log_scale = nn.Parameter(torch.zeros(dims))
-        self.register_buffer("ready", torch.tensor(False))
+        self.register_buffer("initialized", torch.tensor(False))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, D) -> z (B, D) and log|det dz/dx| (B,), which is the same for every x."""
-        if self.training and not self.ready:
+        if self.training and not self.initialized:
             self._start(x)
         return (x - self.shift) * self.log_scale.exp(), self.log_scale.sum().expand(len(x))
 
@@ -37,9 +39,14 @@ class ActNorm(nn.Module):
 
     @torch.no_grad()
     def _start(self, x: Tensor) -> None:
+        if len(x) < 2:
+            raise ValueError("x: got 1 row in the first batch, expected at least 2: act-norm takes its scale from them")
+        deviation = x.std(0, correction=0)
+        # A large scale for a constant number would be multiplied by that of every act-norm that follows.
+        constant = deviation < 1e-6
         self.shift.copy_(x.mean(0))
-        self.log_scale.copy_(-x.std(0, correction=0).clamp(min=self.least).log())
-        self.ready.fill_(True)
+        self.log_scale.copy_(-deviation.clamp(min=self.least).masked_fill(constant, 1.0).log())
+        self.initialized.fill_(True)
 
 
 class Logit(nn.Module):
@@ -93,6 +100,7 @@ class Coupling(nn.Module):
         return (torch.zeros_like(log_s) if self.additive else BOUND * torch.tanh(log_s / BOUND)), t
 
 
+@part
 class Flow(nn.Module):
     """A density of points or pictures by a change of variables: log p(x) = log N(z; 0, I) + log|det dz/dx|.
 
@@ -100,19 +108,37 @@ class Flow(nn.Module):
     network of `width`; the masks take turns. bin: the width of a cell where x are levels in [-1, 1] (digits: 1/8).
     `loss`, `bound` and `sample` then speak of levels, `forward`, `inverse` and `log_prob` of the numbers y = x + bin u,
     whose range a `Logit` opens first.
+    net: a function of your own (dims, out) -> a network (B, dims) -> (B, out), called once for each coupling, in place
+    of the dense one of that width, dropout and activation.
     """
 
-    def __init__(self, shape=(2,), couplings=8, width=64, dropout=0.0, bin=0.0, additive=False, activation=nn.SiLU):
+    def __init__(
+        self, shape=(2,), couplings=8, width=64, dropout=0.0, bin=0.0, additive=False, activation=nn.SiLU, net=None
+    ):
         super().__init__()
         self.shape = tuple(expect.integer("shape", side, 1) for side in shape)
         self.dims = math.prod(self.shape)
+        self.couplings = expect.integer("couplings", couplings, 1)
+        self.width = expect.integer("width", width, 1)
+        self.dropout = expect.number("dropout", dropout, 0, 1)
         self.bin = expect.number("bin", bin, 0)
-        width, dropout = expect.integer("width", width, 1), expect.number("dropout", dropout, 0, 1)
-        layers, turns = [Logit(-1, 1 + bin)] if bin else [], masks(self.shape)
-        for k in range(expect.integer("couplings", couplings, 1)):
-            net = _network(self.dims, width, dropout, activation)
-            layers += [ActNorm(self.dims), Coupling(turns[k % len(turns)], net, additive)]
+        self.additive, self.activation, self.net = additive, activation, net
+        layers = [Logit(-1, 1 + bin)] if bin else []
+        turns = masks(self.shape)
+        for k in range(couplings):
+            layers += [ActNorm(self.dims), Coupling(turns[k % len(turns)], self._network(), additive)]
         self.layers = nn.ModuleList([*layers, ActNorm(self.dims)])
+
+    def _network(self) -> nn.Module:
+        """(B, dims) -> (B, 2 dims), one's own or the course's."""
+        if self.net is None:
+            return _dense(self.dims, self.width, self.dropout, self.activation)
+        if isinstance(self.net, nn.Module):
+            raise TypeError(f"net: got a {type(self.net).__name__}, expected a function (dims, out) that makes one")
+        network = self.net(self.dims, 2 * self.dims)
+        answer = network(torch.zeros(2, self.dims))
+        expect.tensor("net(dims, out)(x)", answer, f"2 {2 * self.dims}")
+        return network
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, *shape) -> z (B, *shape), and log|det dz/dx| (B,) in nats: the layers' sum."""
@@ -189,7 +215,7 @@ def masks(shape: tuple[int, ...]) -> list[Tensor]:
     return [((places + turn + 1) % 2).float() for turn in range(2)]
 
 
-def _network(dims: int, width: int, dropout: float, activation: type[nn.Module]) -> nn.Sequential:
+def _dense(dims: int, width: int, dropout: float, activation: type[nn.Module]) -> nn.Sequential:
     """(B, dims) -> (B, 2 dims). The last layer starts at zero, so that a new coupling changes nothing."""
     last = nn.Linear(width, 2 * dims)
     nn.init.zeros_(last.weight)

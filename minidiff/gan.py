@@ -1,19 +1,18 @@
 """Lesson 04: generative adversarial networks (Goodfellow et al., arXiv:1406.2661)."""
 
-from collections.abc import Iterator
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minidiff import expect
-from minidiff.convnet import conv_decoder, conv_encoder
-from minidiff.loop import Loop, Tick
-from minidiff.noise import randn
+from minidiff.nn import conv_decoder, conv_encoder
+from minidiff.support import expect
+from minidiff.support.parts import part
+from minidiff.support.rng import randn
 
 FAKES = 16  # drawn for each real picture when the game is only measured, so that the figure hardly depends on them
 
 
+@part
 class NonSaturating:
     """The discriminator says log-odds of "real". Its loss is the cross-entropy of that, the generator's -log D(fake).
 
@@ -30,6 +29,7 @@ class NonSaturating:
         return F.softplus(-fake).mean()
 
 
+@part
 class Wasserstein:
     """The discriminator, here called a critic, gives a score; minus its loss says how far the fakes are from real ones.
 
@@ -50,40 +50,60 @@ def gradient_penalty(score, real: Tensor, fake: Tensor) -> Tensor:
     """E[(|grad score(x)| - 1)²] at x drawn evenly on the lines from real to fake, row by row: a number ().
 
     score: (B, ...) -> (B,). Gulrajani et al., arXiv:1704.00028, equation 3, without its factor lambda.
+    ValueError for real and fake of unequal shapes.
     """
+    if real.shape != fake.shape:
+        raise ValueError(f"fake: got shape {tuple(fake.shape)}, expected that of real, {tuple(real.shape)}")
     at = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device, dtype=real.dtype)
     x = (at * real + (1 - at) * fake).detach().requires_grad_()
     (slope,) = torch.autograd.grad(score(x).sum(), x, create_graph=True)
     return ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
 
 
+@part
 class Generator(nn.Module):
-    """A code z (B, code), and a label where there are classes -> x: points (B, 2), or pictures (B, 1, size, size)."""
+    """A code z (B, code), and a label where there are classes -> x: points (B, 2) or pictures.
 
-    def __init__(self, code: int, size: int | None = None, classes: int = 0, width: int = 32):
+    Pictures have the shape (B, channels, size, size) and lie in [-1, 1]; a size of None makes points.
+    """
+
+    def __init__(self, code: int, size: int | None = None, classes: int = 0, width: int = 32, channels: int = 1):
         super().__init__()
-        self.code, self.classes = expect.integer("code", code, 1), expect.integer("classes", classes, 0)
-        pictures = size and nn.Sequential(conv_decoder(code + classes, size, width=width), nn.Tanh())
-        self.net = pictures or mlp(code + classes, 2, width)
+        self.code = expect.integer("code", code, 1)
+        self.size = size
+        self.classes = expect.integer("classes", classes, 0)
+        self.width = expect.integer("width", width, 1)
+        self.channels = expect.integer("channels", channels, 1)
+        if size is None:
+            self.net = mlp(code + classes, 2, width)
+        else:
+            self.net = nn.Sequential(conv_decoder(code + classes, size, channels, width), nn.Tanh())
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         expect.tensor("z", z, f"B {self.code}")
         return self.net(torch.cat([z, one_hot(y, self.classes, z)], 1))
 
 
+@part
 class Discriminator(nn.Module):
     """x, and the label it is shown with -> a score (B,), the higher the more it takes x for real. It may be any number.
 
-    Points (B, 2) go through dense layers, pictures (B, 1, size, size) through strided convolutions as in DCGAN
+    Points (B, 2) go through dense layers, pictures (B, channels, size, size) through strided convolutions as in DCGAN
     (Radford et al., arXiv:1511.06434), but without batch norm: it would tie the rows of a batch together, and the
     penalty is on each row's own slope. The label comes as `classes` more channels (or numbers), one of them 1.
     """
 
-    def __init__(self, size: int | None = None, classes: int = 0, width: int = 32):
+    def __init__(self, size: int | None = None, classes: int = 0, width: int = 32, channels: int = 1):
         super().__init__()
-        self.shape = (2,) if size is None else (1, size, size)
+        self.size = size
         self.classes = expect.integer("classes", classes, 0)
-        self.net = conv_encoder(1, size, channels=1 + classes, width=width) if size else mlp(2 + classes, 1, width)
+        self.width = expect.integer("width", width, 1)
+        self.channels = expect.integer("channels", channels, 1)
+        self.shape = (2,) if size is None else (channels, size, size)
+        if size is None:
+            self.net = mlp(2 + classes, 1, width)
+        else:
+            self.net = conv_encoder(1, size, channels + classes, width)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         expect.tensor("x", x, " ".join(map(str, ("B", *self.shape))))
@@ -91,35 +111,73 @@ class Discriminator(nn.Module):
         return self.net(torch.cat([x, planes.expand(-1, -1, *x.shape[2:])], 1))[:, 0]
 
 
+@part
 class GAN(nn.Module):
     """A generator x = G(z), z ~ N(0, I), and a discriminator D that learns to tell its fakes from real ones.
 
-    size: None for points (B, 2), else pictures (B, 1, size, size). classes: above 0 both networks see the label, a
-    conditional GAN (Mirza and Osindero, arXiv:1411.1784). `objective` is a `NonSaturating` or `Wasserstein`; `penalty`
-    is the weight of the gradient penalty (lambda), `turns` how often the discriminator moves for one move of the
-    generator. It is trained by `gan.fit`, not by `train.fit`: one loss would not do.
+    size: None for points (B, 2), else pictures (B, channels, size, size). classes: above 0 both networks see the label,
+    a conditional GAN (Mirza and Osindero, arXiv:1411.1784). `objective` is a `NonSaturating` or `Wasserstein`;
+    `penalty` is the weight of the gradient penalty (lambda), `turns` how often the discriminator moves for one move of
+    the generator. It is trained by `train.fit_adversarial`, not by `train.fit`: one loss would not do.
+    generator, discriminator: networks of your own in place of a `Generator` and a `Discriminator`, z (B, code) -> x and
+    x -> a score (B,) or (B, 1). With classes they are called with the labels as a second argument.
     """
 
-    def __init__(self, code=2, size=None, classes=0, width=32, objective=None, penalty=0.0, turns=1):
+    def __init__(
+        self,
+        code=2,
+        size=None,
+        classes=0,
+        width=32,
+        objective=None,
+        penalty=0.0,
+        turns=1,
+        channels=1,
+        generator=None,
+        discriminator=None,
+    ):
         super().__init__()
-        self.code, self.classes, self.turns = code, classes, expect.integer("turns", turns, 1)
-        self.objective, self.penalty = objective or NonSaturating(), expect.number("penalty", penalty, 0)
-        self.generator = Generator(code, size, classes, width)
-        self.discriminator = Discriminator(size, classes, width)
+        self.code = expect.integer("code", code, 1)
+        self.size, self.classes, self.width, self.channels = size, classes, width, channels
+        self.objective = objective or NonSaturating()
+        self.penalty = expect.number("penalty", penalty, 0)
+        self.turns = expect.integer("turns", turns, 1)
+        self.own = {"generator": generator, "discriminator": discriminator}
+        self.generator = Generator(code, size, classes, width, channels) if generator is None else generator
+        self.discriminator = Discriminator(size, classes, width, channels) if discriminator is None else discriminator
+
+    def described(self) -> dict:
+        """Networks of one's own, None for the course's, as a checkpoint writes them down."""
+        return self.own
 
     def discriminator_terms(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """The discriminator's loss against as many fakes as there are real x, with the penalty's part of it."""
         with torch.no_grad():
-            fake = self.generator(self.codes(len(x)), y)
-        loss = self.objective.discriminator(self.discriminator(x, y), self.discriminator(fake, y))
+            fake = self.fake(self.codes(len(x)), y)
+        if fake.shape != x.shape:
+            raise ValueError(f"generator(z): got shape {tuple(fake.shape)}, expected that of x, {tuple(x.shape)}")
+        loss = self.objective.discriminator(self.score(x, y), self.score(fake, y))
         if not self.penalty:
             return {"loss": loss}
-        penalty = self.penalty * gradient_penalty(lambda mixed: self.discriminator(mixed, y), x, fake)
+        penalty = self.penalty * gradient_penalty(lambda mixed: self.score(mixed, y), x, fake)
         return {"loss": loss + penalty, "penalty": penalty}
 
     def generator_loss(self, n: int, y: Tensor | None = None) -> Tensor:
         """The generator's loss on n fakes."""
-        return self.objective.generator(self.discriminator(self.generator(self.codes(n), y), y))
+        return self.objective.generator(self.score(self.fake(self.codes(n), y), y))
+
+    def fake(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """What the generator makes of codes z (B, code), and of labels where there are classes."""
+        one_hot(y, self.classes, z)  # refuses labels where there are none, or the other way round
+        return self.generator(z) if y is None else self.generator(z, y)
+
+    def score(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """The discriminator's score of x, (B,). ValueError where a network of one's own gives another shape."""
+        one_hot(y, self.classes, x)
+        score = self.discriminator(x) if y is None else self.discriminator(x, y)
+        if isinstance(score, Tensor) and score.shape == (len(x), 1):
+            score = score[:, 0]
+        return expect.tensor("discriminator(x)", score, f"{len(x)}")
 
     def terms(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """Where the game stands on real x, without a penalty: "loss" is the discriminator's, "generator" the other's.
@@ -127,8 +185,8 @@ class GAN(nn.Module):
         No figure of quality: both are about the opponent of the moment. Sixteen fakes are drawn for each real one.
         """
         many = None if y is None else y.repeat(FAKES)
-        fake = self.discriminator(self.generator(self.codes(FAKES * len(x)), many), many)
-        loss = self.objective.discriminator(self.discriminator(x, y), fake)
+        fake = self.score(self.fake(self.codes(FAKES * len(x)), many), many)
+        loss = self.objective.discriminator(self.score(x, y), fake)
         return {"loss": loss, "generator": self.objective.generator(fake)}
 
     def loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -138,52 +196,11 @@ class GAN(nn.Module):
     def sample(self, n: int, labels: Tensor | None = None, temperature: float = 1.0, generator=None) -> Tensor:
         """n draws G(z), z ~ N(0, temperature² I), in one pass: points (n, 2), or pictures in [-1, 1]."""
         z = self.codes(expect.integer("n", n, 1), generator)
-        return self.generator(expect.number("temperature", temperature, 0) * z, labels)
+        return self.fake(expect.number("temperature", temperature, 0) * z, labels)
 
     def codes(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """n codes z ~ N(0, I), (n, code)."""
         return randn((n, self.code), next(self.parameters()), generator)
-
-
-def fit(
-    gan: GAN, batches, steps=None, lr=1e-3, *, seconds=None, seed=0, ema=None, resume=None, betas=(0.5, 0.9)
-) -> Iterator[Tick]:
-    """Train both networks in place, turn by turn, and yield a Tick after each step, as `train.fit` does.
-
-    Step k: the discriminator moves `gan.turns` times, on the batches k turns, k turns + 1, ...; then the generator
-    moves once, on fresh fakes (1406.2661, algorithm 1). Each has an Adam of its own, with these `betas`: a long memory,
-    such as Adam's usual (0.9, 0.999), is full of slopes from before the opponent moved, and the game swings.
-    The tick's loss is the last one of the discriminator, its parts are "generator" (the generator's loss) and
-    "penalty", where there is one. The rate, the random numbers, `ema`, `resume` and all errors are as in `train.fit`.
-    """
-    if not isinstance(gan, GAN):
-        raise TypeError(f"gan: got {type(gan).__name__}, expected a GAN")
-    first, second = (expect.number("betas", beta, 0, 0.9999) for beta in betas)
-    return _Game(gan, batches, steps, seconds, lr, seed, ema, resume, betas=(first, second))
-
-
-class _Game(Loop):
-    """Two optimisers, two losses."""
-
-    def make_optimisers(self) -> list[torch.optim.Optimizer]:
-        players = self.model.discriminator, self.model.generator
-        return [torch.optim.Adam(player.parameters(), betas=self.settings["betas"], fused=True) for player in players]
-
-    def learn(self) -> tuple[dict[str, Tensor], Tensor]:
-        for turn in range(self.model.turns):
-            batch = self.batch(self.step * self.model.turns + turn)
-            terms = self.model.discriminator_terms(*batch)
-            slopes = self._move(0, terms["loss"])
-        loss = self.model.generator_loss(len(batch[0]), *batch[1:])
-        return terms | {"generator": loss}, loss.detach() + slopes + self._move(1, loss)
-
-    def _move(self, player: int, loss: Tensor) -> Tensor:
-        """One step of that player alone along its loss; the norm of its gradient."""
-        weights = self.optimisers[player].param_groups[0]["params"]
-        for weight, slope in zip(weights, torch.autograd.grad(loss, weights)):
-            weight.grad = slope
-        self.optimisers[player].step()
-        return nn.utils.get_total_norm([weight.grad for weight in weights])
 
 
 def mlp(inside: int, out: int, width: int) -> nn.Sequential:

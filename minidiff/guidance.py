@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from minidiff import expect
+from minidiff.support import expect
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 
@@ -17,18 +17,13 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 def cfg(denoise, cond: Tensor, null, scale: float) -> Denoise:
     """Classifier-free guidance: uncond + scale (cond - uncond), by one call of denoise(x, t, cond) with 2B rows.
 
-    cond: an integer tensor, labels (B,) or token ids (B, L); null: what stands for "no condition", one number or a row;
-    or a tensor of cond's shape, a condition to move away from (a negative label or prompt).
+    cond: labels (B,), token ids (B, L), or a float tensor (B, ...), such as known pictures. null: what stands for "no
+    condition", one number or a row; or a tensor of cond's shape, a condition to move away from (a negative prompt).
     scale 0 is unconditional, 1 conditional, above 1 exaggerates what the condition changes.
     Source: Ho and Salimans (2207.12598), eq. 6, where w = scale - 1, on eps; a mean of estimates of x0 is the same.
     """
-    scale, cond, null = expect.number("scale", scale), _ids("cond", cond), _ids("null", torch.as_tensor(null))
-    if not cond.ndim:
-        raise ValueError("cond: got a single label, expected labels (B,) or ids (B, L), one for each row of x")
-    if null.shape not in (cond.shape, cond.shape[1:]):
-        wanted = f"{tuple(cond.shape[1:])} or {tuple(cond.shape)}"
-        raise ValueError(f"null: got shape {tuple(null.shape)}, expected {wanted} beside cond {tuple(cond.shape)}")
-    both = torch.cat([cond, null.to(cond).expand_as(cond)])  # (2B,) or (2B, L)
+    scale = expect.number("scale", scale)
+    both = _both(cond, null)  # (2B,) or (2B, L)
 
     def guided(x: Tensor, t: Tensor) -> Tensor:
         if len(x) != len(cond):
@@ -103,8 +98,25 @@ def dynamic_threshold(denoise: Denoise, quantile: float = 0.995) -> Denoise:
     return limited
 
 
-def _ids(name: str, ids) -> Tensor:
-    if not isinstance(ids, Tensor) or ids.dtype not in (torch.int64, torch.int32):
-        got = f"a {ids.dtype} tensor" if isinstance(ids, Tensor) else type(ids).__name__
+def _both(cond: Tensor, null) -> Tensor:
+    """The conditions, and after them as many times null: (2B, ...)."""
+    pictures = isinstance(cond, Tensor) and cond.is_floating_point() and cond.ndim > 1
+    if null is None:
+        raise ValueError("null: got None, expected what stands for no condition: a label, a row of ids, a picture")
+    cond = _condition("cond", cond, pictures)
+    null = _condition("null", torch.as_tensor(null), pictures)
+    if not cond.ndim:
+        raise ValueError("cond: got a single label, expected labels (B,) or ids (B, L), one for each row of x")
+    if null.shape not in (cond.shape, cond.shape[1:]) and not (pictures and not null.ndim):
+        wanted = f"{tuple(cond.shape[1:])} or {tuple(cond.shape)}"
+        raise ValueError(f"null: got shape {tuple(null.shape)}, expected {wanted} beside cond {tuple(cond.shape)}")
+    return torch.cat([cond, null.to(cond).expand_as(cond)])
+
+
+def _condition(name: str, values, pictures: bool) -> Tensor:
+    """`values` if they are whole numbers, or any real ones where the condition is a batch of known pictures."""
+    whole = isinstance(values, Tensor) and values.dtype in (torch.int64, torch.int32)
+    if not whole and not (pictures and isinstance(values, Tensor) and values.is_floating_point()):
+        got = f"a {values.dtype} tensor" if isinstance(values, Tensor) else type(values).__name__
         raise TypeError(f"{name}: got {got}, expected whole numbers: labels or token ids")
-    return ids
+    return values

@@ -10,18 +10,103 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minidiff import expect, guidance
+from minidiff import guidance
 from minidiff.denoiser import Denoiser
-from minidiff.nn import Attention
-from minidiff.noise import randn
+from minidiff.nn import Attention, ResidualBlock
 from minidiff.sampler import last, sample, times
-from minidiff.unet import Look
+from minidiff.support import expect
+from minidiff.support.parts import part
+from minidiff.support.rng import randn
+from minidiff.unet import AttentionBlock
+from minidiff.vae import gaussian_kl, reparameterize
 
 CHUNK = 32  # pictures drawn at once
 SIZE = 0.25  # of scaled codes: neighbours are alike and see through noise together, so there must be more of it
+OUTLINE = 10  # the weight of the fourth power: a lost outline must cost more than lost grain, which nobody misses
 SCALE = 2.0  # of guidance, unless given: from 3 on circles have corners
 
 
+@part
+class KLAutoencoder(nn.Module):
+    """Pictures to codes with fewer pixels and back: x (B, channels, H, W) <-> z (B, latent, H / f, W / f).
+
+    A VAE whose code keeps the picture's layout, trained to rebuild: `beta` only keeps the codes from growing without
+    end (2112.10752, section 3.1; there networks judge the error too). Patches of f x f pixels become the channels of
+    one place, as in a vision transformer, and all the work is done on the small grid; residual blocks let a place see
+    its neighbours. f: 1 or more, a divisor of the picture's sides. width: channels on the way.
+    """
+
+    def __init__(self, channels=3, latent=8, f=4, width=64, blocks=2, beta=1e-2):
+        super().__init__()
+        self.channels = expect.integer("channels", channels, 1)
+        self.latent = expect.integer("latent", latent, 1)
+        self.f = expect.integer("f", f, 1)
+        self.width = expect.integer("width", width, 1)
+        self.blocks = expect.integer("blocks", blocks, 0)
+        self.beta = expect.number("beta", beta, 0)
+        patch = channels * f**2
+        self.encoder = nn.Sequential(
+            nn.PixelUnshuffle(f),  # (B, channels f², H / f, W / f): nothing lost, pixels moved
+            nn.Conv2d(patch, width, 3, padding=1),
+            *(ResidualBlock(width, width) for _ in range(blocks)),
+            nn.Conv2d(width, 2 * latent, 1),
+        )
+        self.decoder = nn.Sequential(
+            nn.Conv2d(latent, width, 1),
+            *(ResidualBlock(width, width) for _ in range(blocks)),
+            nn.Conv2d(width, patch, 3, padding=1),
+            nn.PixelShuffle(f),
+        )
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """mu and log_var of q(z | x), each (B, latent, H / f, W / f). ValueError if f does not divide H and W."""
+        expect.tensor("x", x, f"B {self.channels} H W")
+        if x.shape[2] % self.f or x.shape[3] % self.f:
+            raise ValueError(f"x: got {x.shape[2]}x{x.shape[3]} pixels, expected multiples of f = {self.f}")
+        mu, log_var = self.encoder(x).chunk(2, dim=1)
+        return mu, log_var.clamp(-30, 20)  # beyond, exp() is 0 or too large, and no gradient brings it back
+
+    def decode(self, z: Tensor) -> Tensor:
+        """(B, latent, h, w) -> (B, channels, f h, f w), near [-1, 1] but not clamped."""
+        return self.decoder(expect.tensor("z", z, f"B {self.latent} h w"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The reconstruction from the mean code."""
+        return self.decode(self.encode(x)[0])
+
+    def terms(self, x: Tensor) -> dict[str, Tensor]:
+        """The error d of the rebuilt pictures, mean d² + 10 d⁴; the KL term in nats a number of x; "loss", of both."""
+        mu, log_var = self.encode(x)
+        squared = (self.decode(reparameterize(mu, log_var)) - x).square()
+        reconstruction = squared.mean() + OUTLINE * squared.square().mean()
+        kl = gaussian_kl(mu.flatten(1), log_var.flatten(1)).mean() / x[0].numel()
+        return {"loss": reconstruction + self.beta * kl, "reconstruction": reconstruction, "kl": kl}
+
+    def loss(self, x: Tensor) -> Tensor:
+        """The error of the rebuilt picture plus beta times the KL term, a scalar."""
+        return self.terms(x)["loss"]
+
+
+@part
+class Pixels(nn.Module):
+    """f = 1: the picture is its own code. It has nothing to train, so diffusion on such codes is diffusion on pixels"""
+
+    f = 1
+
+    def __init__(self, channels=3):
+        super().__init__()
+        self.channels = self.latent = expect.integer("channels", channels, 1)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x itself, with log_var -30: no spread to speak of."""
+        return expect.tensor("x", x, f"B {self.channels} H W"), torch.full_like(x, -30)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """z itself."""
+        return expect.tensor("z", z, f"B {self.latent} h w")
+
+
+@part
 class LatentDiffusion(nn.Module):
     """A trained autoencoder, which stays as it is, and a denoiser of its codes told what to draw: z = scale * mu(x).
 
@@ -33,7 +118,9 @@ class LatentDiffusion(nn.Module):
         super().__init__()
         if not isinstance(denoiser, Denoiser):
             raise TypeError(f"denoiser: got {type(denoiser).__name__}, expected a Denoiser")
-        self.autoencoder, self.denoiser, self.tokenizer = autoencoder.requires_grad_(False), denoiser, tokenizer
+        self.autoencoder = autoencoder.requires_grad_(False)
+        self.denoiser = denoiser
+        self.tokenizer = tokenizer
         self.register_buffer("scale", torch.ones(()))
 
     @property
@@ -102,7 +189,8 @@ def image_to_image(model, images: Tensor, prompts, strength: float, *, steps=20,
     pictures from their codes; at 1 they have next to no say. options: those of `text_to_image` but for the size.
     ValueError for a strength outside [0, 1].
     """
-    strength, z = expect.number("strength", strength, 0, 1), model.encode(expect.tensor("images", images, "B C H W"))
+    strength = expect.number("strength", strength, 0, 1)
+    z = model.encode(expect.tensor("images", images, "B C H W"))
     if strength == 0:
         return model.decode(z)
     x = model.schedule.add_noise(z, strength, randn(z.shape, z, generator))
@@ -117,7 +205,8 @@ def inpaint(model, images: Tensor, mask, prompts, *, generator=None, **options) 
     the picture, so the known pixels are pasted back. (2112.10752, section 4.5, trains a model for this; here any will
     do, as in 2201.09865 without its going back and forth.) options: those of `text_to_image` but for the size.
     """
-    known, mask = model.encode(expect.tensor("images", images, "B C H W")), _mask(mask, images)
+    known = model.encode(expect.tensor("images", images, "B C H W"))
+    mask = _mask(mask, images)
     anew = F.max_pool2d(mask.float(), model.autoencoder.f) > 0
     x = model.schedule.prior(known.shape, generator).to(known)
     drawn = _drawn(model, x, prompts, keep=(known, anew), generator=generator, **options)
@@ -140,7 +229,8 @@ def attention_maps(model: LatentDiffusion, z: Tensor, t, ids: Tensor) -> Tensor:
     softmax(q k^T / sqrt(d)) of the cross-attention, averaged over heads and layers, the coarse ones enlarged; padding
     gets 0. ids (B, L).
     """
-    maps, looks = [], [part.words for part in model.denoiser.net.modules() if isinstance(part, Look)]
+    maps = []
+    looks = [block.cross_attention for block in model.denoiser.net.modules() if isinstance(block, AttentionBlock)]
     handles = [look.register_forward_pre_hook(lambda *seen: maps.append(_looks(seen[0], *seen[1]))) for look in looks]
     try:
         model.denoiser(z, t, ids)
@@ -152,8 +242,10 @@ def attention_maps(model: LatentDiffusion, z: Tensor, t, ids: Tensor) -> Tensor:
 
 def _drawn(model, x, prompts, start=1.0, steps=20, scale=SCALE, negative=None, keep=None, **options) -> Tensor:
     """x, noisy codes at t = start, walked to t = 0 and decoded, CHUNK rows at a time."""
-    t, ids = times(steps, start), _for_all(model, "prompts", prompts, len(x))
-    away, pictures = _for_all(model, "negative", negative, len(x)), []
+    t = times(steps, start)
+    ids = _for_all(model, "prompts", prompts, len(x))
+    away = _for_all(model, "negative", negative, len(x))
+    pictures = []
     for rows in torch.arange(len(x)).split(CHUNK):
         denoise = _guided(model, ids[rows], away[rows], scale)
         if keep is not None:
@@ -188,7 +280,8 @@ def _mask(mask, images: Tensor) -> Tensor:
 
 def _looks(layer: Attention, x: Tensor, words: Tensor, mask: Tensor) -> Tensor:
     """The weights (B, P, L) that layer(x, words, mask) gives each word at each of P places, mean over its heads."""
-    q, k = layer.query(x), layer.key_value(words).chunk(2, dim=2)[0]
+    q = layer.query(x)
+    k = layer.key_value(words).chunk(2, dim=2)[0]
     q, k = (part.unflatten(2, (layer.heads, -1)).transpose(1, 2) for part in (q, k))  # (B, heads, P or L, d)
     scores = q @ k.mT / q.shape[-1] ** 0.5
     return scores.masked_fill(~mask[:, None, None], -torch.inf).softmax(3).mean(1)

@@ -1,23 +1,22 @@
-"""How good are samples? Distances between two sets of pictures, in features that the caller chooses.
+"""How far apart are two sets? Distances between features of pictures, which the caller chooses, or between points.
 
-Nothing here knows a model: features (N, D) go in, floats come out, computed in float64 on the CPU.
+Nothing here knows a model: two sets (N, D) and (M, D) go in, floats come out, computed in float64 on the CPU.
 
 On a small data set all of them saturate. The Fréchet distance (FD) is biased upwards by sampling alone: n features do
 not settle a covariance, so two sets of 297 *real* digits lie well apart, and a model that scores as they do cannot be
 told from a perfect one. Precision and recall depend on n too, and a memoriser of the training set does well in all
-three. So compare at one n only, never across papers, and beside the two floors, fresh real pictures and a memoriser.
-(None of it is an FID: that is the FD of Inception features of 50,000 pictures, on another scale.)
+three. So compare at one n only, never across papers, and beside the two floors of `evaluate`, fresh real pictures and
+a memoriser. (None of it is an FID: that is the FD of Inception features of 50,000 pictures, on another scale.)
 """
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from minidiff import expect
-from minidiff.profile import seeded
+from minidiff.support import expect
+from minidiff.support.profile import seeded
 
 
 def bits_per_dim(log_prob: Tensor, dims: int) -> float:
@@ -37,6 +36,8 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     No matrix has its root taken: with S = R^T R, from a QR decomposition of the centred features, the trace of
     (S_a S_b)^(1/2) is the sum of the singular values of R_a R_b^T, which is exact for S without full rank too.
     Biased: its expectation falls as N and M grow, so compare at equal N and M. Both are at least 2.
+    It sees means and covariances alone. For points in the plane that is too little: a swiss roll is at about 0 from a
+    Gaussian of its mean and covariance. `energy_distance` and `sliced_wasserstein` tell the two apart.
     Source: Dowson & Landau 1982; on features of pictures Heusel et al. 2017 (1706.08500), eq. 6.
     """
     a, b = _pair(a=a, b=b)
@@ -50,11 +51,43 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
     """Squared maximum mean discrepancy of features a (N, D) and b (M, D), unbiased, with kernel (x.y / D + 1)^3.
 
     Unbiased at any N and M: for two sets from one source it scatters around 0, below as often as above. On a few
-    hundred pictures that scatter is what one sees. N and M are at least 2.
+    hundred pictures that scatter is what one sees. N and M are at least 2. The kernel is of degree three: sets that
+    differ in no moment up to the third are one to it.
     Source: Gretton et al. 2012, eq. 3; with this kernel on pictures Bińkowski et al. 2018 (1801.01401), section 4.
     """
     a, b = _pair(a=a, b=b)
     return (_kernel_within(a) + _kernel_within(b) - 2 * _kernel_sum(a, b) / (len(a) * len(b))).item()
+
+
+def energy_distance(a: Tensor, b: Tensor) -> float:
+    """Energy distance of points a (N, D) and b (M, D): 2 E|x - y| - E|x - x'| - E|y - y'|, at least 0, without a root.
+
+    Any difference between two distributions makes it positive, not one of means and covariances alone.
+    A V-statistic: each mean is over all pairs, also those of a point with itself. So it is 0 for a set and itself, and
+    biased: two sets from one source have E|x - x'| (1/N + 1/M) in the mean. Compare at equal N and M, and beside what
+    two halves of the real points have.
+    Source: Székely & Rizzo 2013, Energy statistics. (scipy.stats.energy_distance, for D = 1, is its square root.)
+    """
+    a, b = _pair(1, a=a, b=b)
+    return max(0.0, 2 * _mean_distance(a, b) - _mean_distance(a, a) - _mean_distance(b, b))  # below 0 by rounding only
+
+
+def sliced_wasserstein(a: Tensor, b: Tensor, directions: int = 256, p: int = 2, seed: int = 0) -> float:
+    """Sliced Wasserstein distance of points a (N, D) and b (M, D): (mean over directions of W_p^p)^(1/p), at least 0.
+
+    In one direction the points are numbers, and the cheapest way to move the ones onto the others keeps their order:
+    W_p^p is the integral over q of |quantile_a(q) - quantile_b(q)|^p, exact for unequal N and M too.
+    `directions` unit vectors, uniform on the sphere, are drawn with `seed`: one seed draws the same ones for all sets,
+    so that figures can be compared. p is 1 or 2. The unit is that of the points. Biased as all distances between
+    samples are: compare at equal N and M, and beside what two halves of the real points have.
+    Source: Rabin et al. 2011, Wasserstein barycenter and its application to texture mixing; Bonneel et al. 2015.
+    """
+    a, b = _pair(1, a=a, b=b)
+    directions = expect.integer("directions", directions, 1)
+    p = expect.choice("p", p, (1, 2))
+    lines = torch.randn(a.shape[1], directions, generator=seeded(seed), dtype=torch.float64)
+    lines = lines / lines.norm(dim=0)  # (D, directions)
+    return _transport(a @ lines, b @ lines, p).mean().item() ** (1 / p)
 
 
 def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[float, float]:
@@ -77,66 +110,39 @@ def nearest_share(samples: Tensor, train: Tensor, held_out: Tensor, seed: int = 
     n / N of its originals are in the contest. Equal distances count half.
     samples (M, ...), train (N, ...), held_out (n, ...), N >= n, of one shape per row; compared by Euclidean distance.
     """
-    n, _ = _alike(held_out, train=train), _alike(held_out[:1], samples=samples)
+    n = same_shape(held_out, train=train)
+    same_shape(held_out[:1], samples=samples)
     rivals = train[torch.randperm(len(train), generator=seeded(seed))[:n]]
     to_train, to_held_out = (torch.cat([d.amin(1) for d in _distances(samples, x)]) for x in (rivals, held_out))
     return ((to_train < to_held_out).double() + 0.5 * (to_train == to_held_out)).mean().item()
 
 
-@dataclass(frozen=True)
-class Quality:
-    """The figures of one row in a table of samples, each a mean over `chunks` chunks of n samples.
+def same_shape(held_out: Tensor, least: int = 1, **others: Tensor) -> int:
+    """n = len(held_out), once all sets are known to be finite, with rows of one shape and n rows or more each.
 
-    `spread`: their standard deviations over the chunks, by name; None for a single chunk. Training seeds add theirs.
+    A guard of functions that compare sets n against n: ValueError or TypeError names the set that does not fit, or
+    `held_out` where that has fewer than `least` rows.
     """
-
-    fd_train: float
-    fd_held_out: float
-    precision: float
-    recall: float
-    nearest: float
-    chunks: int
-    spread: dict[str, float] | None
-
-    def row(self) -> dict[str, float]:
-        """A row of a table, rounded to what can be told apart."""
-        distances = {"FD train": round(self.fd_train, 1), "FD held-out": round(self.fd_held_out, 1)}
-        shares = {"precision": self.precision, "recall": self.recall, "nearest is train": self.nearest}
-        return distances | {name: round(share, 2) for name, share in shares.items()}
+    n = len(expect.tensor("held_out", held_out, "N ...", finite=True, rows=least))
+    shape = " ".join(map(str, ("N", *held_out.shape[1:])))
+    for name, x in others.items():
+        expect.tensor(name, x, shape, finite=True, rows=n)
+    return n
 
 
-def quality(samples: Tensor, train: Tensor, held_out: Tensor, features: Callable, seed: int = 0) -> Quality:
-    """How good are `samples`? FD to train and to held-out, precision and recall, nearest-neighbour share.
-
-    Every comparison is n against n, n = len(held_out), as in `floors`: the samples are cut into chunks of n (a rest is
-    not used), each compared with the held-out pictures and with n training pictures, drawn anew for each chunk. One
-    `seed` draws the same ones for every model, so the rows of a table differ by the samples alone. Precision and recall
-    are against held-out, where copying gains nothing; the nearest neighbour is sought among the pictures themselves.
-    Pictures are float (rows, C, H, W), n or more in each set, n at least 4; `features` makes (B, C, H, W) into (B, D).
-    """
-    n, generator = _alike(held_out, least=4, train=train, samples=samples), seeded(seed)
-    fake, real, fresh = (_describe(features, x) for x in (samples, train, held_out))
-    figures = []
-    for i in range(len(samples) // n):
-        chunk, drawn = slice(i * n, (i + 1) * n), torch.randperm(len(train), generator=generator)[:n]
-        distances = frechet_distance(fake[chunk], real[drawn]), frechet_distance(fake[chunk], fresh)
-        nearest = nearest_share(samples[chunk], train[drawn], held_out)
-        figures.append((*distances, *precision_recall(fresh, fake[chunk]), nearest))
-    return _summary(figures)
+def _mean_distance(a: Tensor, b: Tensor) -> float:
+    return sum(rows.sum() for rows in _distances(a, b)).item() / (len(a) * len(b))
 
 
-def floors(train: Tensor, held_out: Tensor, features: Callable, seed: int = 0) -> dict[str, Quality]:
-    """The two rows to read `quality` against: {"fresh real pictures": Quality, "a memoriser": Quality}.
-
-    Fresh real pictures are what a perfect model would draw. Here they are the training pictures, compared with the
-    held-out ones only, which are none of them: so both FD columns agree, and the nearest share is 0.5 by symmetry.
-    A memoriser draws training pictures with replacement. Where the two rows agree, a figure is blind to copying.
-    """
-    _alike(held_out, least=4, train=train)
-    fresh = train[torch.randperm(len(train), generator=seeded(seed))]
-    copies = train[torch.randint(len(train), fresh.shape[:1], generator=seeded(seed + 1))]
-    fresh, copies = quality(fresh, held_out, held_out, features, seed), quality(copies, train, held_out, features, seed)
-    return {"fresh real pictures": fresh, "a memoriser": copies}
+def _transport(a: Tensor, b: Tensor, p: int) -> Tensor:
+    """W_p^p of each column of a (N, K) and b (M, K) -> (K,)."""
+    n = len(a)
+    m = len(b)
+    # Both quantile functions are steps. In units of 1 / (N M), so that they are whole numbers, the ends of all steps:
+    ends = torch.cat([torch.arange(1, n + 1) * m, torch.arange(1, m + 1) * n]).unique()
+    starts = torch.cat([ends.new_zeros(1), ends[:-1]])
+    apart = a.sort(0).values[starts // m] - b.sort(0).values[starts // n]
+    return ((ends - starts).double() / (n * m)) @ apart.abs() ** p
 
 
 def _kernel_sum(a: Tensor, b: Tensor) -> Tensor:
@@ -166,31 +172,9 @@ def _chunks(a: Tensor, b: Tensor, cells: int = 2**22) -> tuple[Tensor, ...]:
     return a.split(max(1, cells // len(b)))  # at most `cells` pairs at a time: 32 MiB of float64
 
 
-@torch.no_grad()
-def _describe(features: Callable, images: Tensor) -> Tensor:
-    parts = images.split(256)
-    return torch.cat([expect.tensor("features(images)", features(x), f"{len(x)} D", finite=True) for x in parts])
-
-
-def _summary(figures: list[tuple[float, ...]]) -> Quality:
-    table = torch.tensor(figures, dtype=torch.float64)  # (chunks, 5), in the order of Quality's fields
-    names = [field.name for field in fields(Quality)][: table.shape[1]]
-    spread = dict(zip(names, table.std(0).tolist())) if len(table) > 1 else None
-    return Quality(*table.mean(0).tolist(), chunks=len(table), spread=spread)
-
-
 def _pair(rows: int = 2, **sets: Tensor) -> list[Tensor]:
     # Features of one width, at least `rows` of them in either set, in float64 on the CPU.
     shape = "N D"
     for name, x in sets.items():
         shape = f"N {expect.tensor(name, x, shape, finite=True, rows=rows).shape[1]}"
     return [x.detach().to("cpu", torch.float64) for x in sets.values()]
-
-
-def _alike(held_out: Tensor, least: int = 1, **others: Tensor) -> int:
-    # Rows of one shape, n = len(held_out) of them or more in every set. Returns n.
-    n = len(expect.tensor("held_out", held_out, "N ...", finite=True, rows=least))
-    shape = " ".join(map(str, ("N", *held_out.shape[1:])))
-    for name, x in others.items():
-        expect.tensor(name, x, shape, finite=True, rows=n)
-    return n

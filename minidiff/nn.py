@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minidiff import expect
+from minidiff.support import expect
+from minidiff.support.parts import part
 
 
 class TimeEmbedding(nn.Module):
@@ -43,6 +44,10 @@ def time_mlp(dim: int, out: int) -> nn.Sequential:
     """
     out = expect.integer("out", out, 1)
     return nn.Sequential(TimeEmbedding(dim), nn.Linear(dim, out), nn.SiLU(), nn.Linear(out, out))
+
+
+part(nn.SiLU)  # activations that are given to a model as an argument
+part(nn.ReLU)
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
@@ -155,25 +160,6 @@ class Attention(nn.Module):
         return y.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, L, channels) -> (B, heads, L, d)
 
 
-class Block(nn.Module):
-    """A transformer's layer, as in CLIP: x (B, L, width) + attention, then + a small network for each token alone.
-
-    Both read a normalised x ("pre-norm"), so the sum itself runs through from the first layer to the last. The small
-    network is 4 times as wide inside, with the quick GELU x sigmoid(1.702 x). Source: CLIP's code (2103.00020).
-    """
-
-    def __init__(self, width: int, heads: int, causal: bool = False):
-        super().__init__()
-        self.norm1, self.attention = nn.LayerNorm(width), Attention(width, heads, causal=causal, bias=True)
-        self.norm2 = nn.LayerNorm(width)
-        self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.norm1(x))
-        h = self.wide(self.norm2(x))
-        return x + self.narrow(h * torch.sigmoid(1.702 * h))
-
-
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
     """softmax(q k^T / sqrt(d)) v, shape (B, heads, L, d), over the keys that `mask` (B, L_context) marks True.
 
@@ -195,3 +181,78 @@ def _check_mask(mask: Tensor, shape: tuple[int, int]) -> None:
         raise TypeError(f"mask: got {getattr(mask, 'dtype', type(mask).__name__)}, expected a bool tensor")
     if mask.shape != shape:
         raise ValueError(f"mask: got shape {tuple(mask.shape)}, expected {shape}")
+
+
+@part
+class PointNet(nn.Module):
+    """A small network for points in a diffusion: x (B, dims), t (B,) or () and labels -> (B, dims).
+
+    `layers` dense residual layers of `width`, smooth, each told the time and the label by adding them to what it reads.
+    classes: labels are 0 ... classes - 1, and `classes` stands for no label; 0 for a net that takes none. It goes into
+    a `Denoiser` as a `UNet` does for pictures.
+    """
+
+    def __init__(self, dims: int = 2, width: int = 128, layers: int = 3, classes: int = 0):
+        super().__init__()
+        self.dims = expect.integer("dims", dims, 1)
+        self.width = expect.integer("width", width, 1)
+        self.layers = expect.integer("layers", layers, 1)
+        self.classes = expect.integer("classes", classes, 0)
+        self.time_embed = time_mlp(64, width)
+        self.label_embed = nn.Embedding(classes + 1, width) if classes else None
+        self.linear_in = nn.Linear(dims, width)
+        self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
+        self.linear_out = nn.Linear(width, dims)
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        expect.tensor("x", x, f"B {self.dims}")
+        if (cond is None) != (self.label_embed is None):
+            wanted = "None (built without classes)" if self.label_embed is None else "a label for each point"
+            raise ValueError(f"cond: got {'None' if cond is None else 'a value'}, expected {wanted}")
+        embedding = self.time_embed(t)  # (B, width), or (1, width) for one time for all
+        if self.label_embed is not None:
+            embedding = embedding + self.label_embed(expect.labels("cond", cond, self.classes + 1, len(x)))
+        h = self.linear_in(x)
+        for block in self.blocks:
+            h = h + block(F.silu(h + embedding))
+        return self.linear_out(F.silu(h))
+
+
+def conv_encoder(out: int, size: int = 16, channels: int = 1, width: int = 24, hidden: int = 128) -> nn.Sequential:
+    """(B, channels, size, size) -> (B, out): halve while the side is even and above 7, then two dense layers."""
+    levels, side = halvings(size)
+    layers = []
+    c = channels
+    for level in range(levels):
+        layers += [nn.Conv2d(c, width * 2**level, 4, stride=2, padding=1), nn.SiLU()]
+        c = width * 2**level
+    layers += [nn.Flatten(), nn.Linear(c * side * side, hidden), nn.SiLU(), nn.Linear(hidden, out)]
+    return nn.Sequential(*layers)
+
+
+def conv_decoder(code: int, size: int = 16, channels: int = 1, width: int = 24, hidden: int = 128) -> nn.Sequential:
+    """(B, code) -> (B, channels, size, size): the encoder's mirror image. No squashing at the end."""
+    levels, side = halvings(size)
+    c = width * 2 ** (levels - 1)
+    layers = [nn.Linear(code, hidden), nn.SiLU(), nn.Linear(hidden, c * side * side), nn.SiLU()]
+    layers += [nn.Unflatten(1, (c, side, side))]
+    for _ in range(levels - 1):
+        layers += [nn.ConvTranspose2d(c, c // 2, 4, stride=2, padding=1), nn.SiLU()]
+        c //= 2
+    layers += [nn.ConvTranspose2d(c, channels, 4, stride=2, padding=1)]
+    return nn.Sequential(*layers)
+
+
+def halvings(size: int) -> tuple[int, int]:
+    """How often a side is halved while it is even and above 7, and what is left: 16 -> (2, 4), 28 -> (2, 7).
+
+    ValueError for a side that cannot be halved once.
+    """
+    side = expect.integer("size", size, 1)
+    levels = 0
+    while side % 2 == 0 and side > 7:
+        side //= 2
+        levels += 1
+    if not levels:
+        raise ValueError(f"size: got {size}, expected an even number of pixels, at least 8, so that it can be halved")
+    return levels, side

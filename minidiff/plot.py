@@ -1,4 +1,4 @@
-"""Pictures, curves and tables. Every function returns what it drew and shows nothing itself.
+"""Pictures, curves, points in the plane and tables. Every function returns what it drew and shows nothing itself.
 
 Pictures are float (N, C, H, W) in [-1, 1], one channel (grey) or three; values outside are clamped, as a model may
 overshoot. Colours are M. Petroff's ten, told apart by colour-blind readers too (arXiv 2107.02270, table 1); lines and
@@ -8,6 +8,7 @@ points also differ in dash and shape. Figures are opaque white: legible on a lig
 import io
 import math
 import textwrap
+from collections.abc import Callable
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,10 +18,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from minidiff import expect
-from minidiff.tables import rounded, table
+from minidiff.support import expect
+from minidiff.support.tables import rounded, table
 
-__all__ = ["COLOURS", "curve", "grid", "rows", "scatter", "table", "tile"]
+__all__ = ["COLOURS", "arrows", "curve", "density", "grid", "paths", "rows", "scatter", "table", "tile"]
 
 COLOURS = "#3f90da #ffa90e #bd1f01 #94a4a2 #832db6 #a96b59 #e76300 #b9ac70 #717581 #92dadd".split()
 DASHES = ("-", "--", "-.", ":")
@@ -51,7 +52,7 @@ def tile(images, columns: int = 8, *, scale: int = 1, gap: int | None = None, le
 
 
 def grid(images, columns: int = 8, titles=None, title: str | None = None, scale: int | None = None) -> Figure:
-    """The pictures `images` (N, C, H, W) in a grid, each under its entry of `titles` (N texts or numbers).
+    """The pictures `images` (N, C, H, W) in a grid, each under its entry of `titles`: N texts or numbers, a tensor too.
 
     `scale` is the side in screen pixels of one of their pixels; None makes each picture about 64 wide, or as wide as
     its title needs.
@@ -59,8 +60,9 @@ def grid(images, columns: int = 8, titles=None, title: str | None = None, scale:
     x = _pictures(images)
     n, _, h, w = x.shape
     columns = min(expect.integer("columns", columns, 1), n)
-    scale = _scale(w, titles) if scale is None else expect.integer("scale", scale, 1)
-    texts = _wrapped(titles, n, w * scale)
+    texts = _texts(titles, n)
+    scale = _scale(w, texts) if scale is None else expect.integer("scale", scale, 1)
+    texts = [_wrapped(text, w * scale) for text in texts]
     gap = max(1, min(w // 16, 12 // scale))  # a gap between large pictures need not be large
     lead = math.ceil(max(13 * text.count("\n") + 16 for text in texts) / scale) if any(texts) else 0
     figure, ax = _page(tile(x, columns, gap=gap, lead=lead), scale, title)
@@ -120,6 +122,60 @@ def scatter(points, labels=None, ax: Axes | None = None, *, xlabel="", ylabel=""
     return ax
 
 
+def paths(trajectories, ax: Axes | None = None, *, xlabel="", ylabel="", title="") -> Axes:
+    """The paths of N points, `trajectories` (T, N, 2): a line for each through its T places, T at least 2.
+
+    A ring marks where a path starts, a dot where it ends; both axes have one scale. The steps of a sampler are
+    stacked for it: `paths(torch.stack([step.x for step in steps]))`.
+    """
+    xy = expect.tensor("trajectories", _tensor(trajectories), "T N 2", finite=True, rows=2).numpy()
+    ax = _axes(ax, (4.8, 4.2), xlabel, ylabel, title)
+    ax.plot(xy[..., 0], xy[..., 1], color=COLOURS[3], linewidth=0.8, alpha=0.7)
+    size = max(8, min(24, 8000 / xy.shape[1]))
+    ax.scatter(*xy[0].T, s=size, facecolors="white", edgecolors=COLOURS[0], zorder=3, label="start")
+    ax.scatter(*xy[-1].T, s=size, color=COLOURS[2], linewidths=0, zorder=3, label="end")
+    ax.set_aspect("equal", adjustable="datalim")
+    ax.legend(frameon=False, handletextpad=0.2, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9)
+    return ax
+
+
+def density(
+    values, ax: Axes | None = None, *, limits=(-3, 3), side=200, log=False, xlabel="", ylabel="", title=""
+) -> Axes:
+    """A density over the square that reaches from low to high, the `limits`, along both axes: the darker, the higher.
+
+    `values`: a function of points (N, 2), float32, -> (N,), which is asked at side x side points; or the values
+    themselves, (H, W), those of the lowest y in row 0. With `log` they are logarithms, and their exponentials are
+    drawn: `density(flow.log_prob, log=True)`. ValueError for other shapes, and for NaN or infinity.
+    """
+    low, high = _limits(limits)
+    if callable(values):
+        points = _plane(low, high, expect.integer("side", side, 1))
+        found = expect.tensor("values(points)", _tensor(values(points)), str(len(points))).view(side, side)
+    else:
+        found = expect.tensor("values", _tensor(values), "H W")
+    found = expect.tensor("values", found.exp() if log else found, "H W", finite=True)
+    ax = _axes(ax, (4.8, 4.2), xlabel, ylabel, title)
+    ax.imshow(found.numpy(), origin="lower", extent=(low, high, low, high), cmap="Blues")
+    return ax
+
+
+def arrows(field: Callable, ax: Axes | None = None, *, limits=(-3, 3), side=20, xlabel="", ylabel="", title="") -> Axes:
+    """A vector field in the plane: an arrow at each of side x side points of the square from low to high, the `limits`.
+
+    `field` is a function of points (N, 2), float32, -> (N, 2), the arrows. Each starts at its point; lengths compare
+    with one another, and are not those of the axes. ValueError for another shape, and for NaN or infinity.
+    """
+    if not callable(field):
+        raise TypeError(f"field: got {type(field).__name__}, expected a function of points (N, 2)")
+    points = _plane(*_limits(limits), expect.integer("side", side, 1))
+    found = expect.tensor("field(points)", _tensor(field(points)), f"{len(points)} 2", finite=True)
+    ax = _axes(ax, (4.8, 4.2), xlabel, ylabel, title)
+    ax.quiver(*points.T.numpy(), *found.T.numpy(), angles="xy", color=COLOURS[8], width=0.004)
+    ax.set_aspect("equal", adjustable="datalim")
+    return ax
+
+
 class _Shown(Figure):
     """A figure that a notebook shows once, also as a cell's last value (pyplot would show it again after the cell)."""
 
@@ -146,16 +202,38 @@ def _bytes(x: Tensor) -> np.ndarray:
     return x.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()  # (N, H, W, 3)
 
 
-def _scale(width: int, titles=None) -> int:
-    longest = max((len(word) for text in titles or () for word in rounded(text).split()), default=0)
+def _limits(limits) -> tuple[float, float]:
+    if not isinstance(limits, tuple | list) or len(limits) != 2:
+        raise TypeError(f"limits: got {limits!r}, expected a pair (low, high)")
+    low, high = (expect.number("limits", limit) for limit in limits)
+    if low >= high:
+        raise ValueError(f"limits: got {limits!r}, expected low < high")
+    return low, high
+
+
+def _plane(low: float, high: float, side: int) -> Tensor:
+    """The centres of side x side equal squares that make up the square from low to high: (side * side, 2)."""
+    line = low + (high - low) * (torch.arange(side) + 0.5) / side
+    y, x = torch.meshgrid(line, line, indexing="ij")  # from below, and there from the left
+    return torch.stack([x, y], -1).flatten(0, 1)
+
+
+def _scale(width: int, texts=()) -> int:
+    longest = max((len(word) for text in texts for word in text.split()), default=0)
     return max(1, round(CELL / width), -(-7 * longest // width))  # no word wider than its picture
 
 
-def _wrapped(titles, n: int, width: int) -> list[str]:
-    texts = [""] * n if titles is None else [rounded(t) for t in titles]
+def _texts(titles, n: int) -> list[str]:
+    if isinstance(titles, Tensor | np.ndarray) and titles.ndim != 1:
+        raise ValueError(f"titles: got shape {tuple(titles.shape)}, expected ({n},)")
+    texts = [""] * n if titles is None else [rounded(title) for title in titles]
     if len(texts) != n:
         raise ValueError(f"titles: got {len(texts)}, expected one for each of the {n} pictures")
-    return [textwrap.fill(text, max(4, width // 6), break_long_words=False) for text in texts]
+    return texts
+
+
+def _wrapped(text: str, width: int) -> str:
+    return textwrap.fill(text, max(4, width // 6), break_long_words=False)
 
 
 def _page(picture: np.ndarray, scale: int, title: str | None) -> tuple[Figure, Axes]:
@@ -174,9 +252,12 @@ def _page(picture: np.ndarray, scale: int, title: str | None) -> tuple[Figure, A
 
 def _fit(figure: Figure, ax: Axes, pad: int = 6) -> Figure:
     """Grow the figure until titles and labels fit too: the picture keeps its place on whole screen pixels."""
-    size, need = ax.get_window_extent().frozen(), ax.get_tightbbox()
-    left, low = math.ceil(-need.x0) + pad, math.ceil(-need.y0) + pad
-    width, height = math.ceil(need.x1) + left + pad, math.ceil(need.y1) + low + pad
+    size = ax.get_window_extent().frozen()
+    need = ax.get_tightbbox()
+    left = math.ceil(-need.x0) + pad
+    low = math.ceil(-need.y0) + pad
+    width = math.ceil(need.x1) + left + pad
+    height = math.ceil(need.y1) + low + pad
     figure.set_size_inches(width / DPI, height / DPI)
     ax.set_position((left / width, low / height, size.width / width, size.height / height))
     return figure

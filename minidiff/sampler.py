@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from minidiff import expect
-from minidiff.noise import randn
 from minidiff.schedule import Schedule
+from minidiff.support import expect
+from minidiff.support.rng import randn
 
 
 class Step(NamedTuple):
@@ -45,7 +45,8 @@ def times(steps: int, start: float = 1.0, power: float = 1.0) -> Tensor:
     start < 1 begins from a half-noised picture, as image-to-image does. power 2 crowds the times near 0: DDIM's
     quadratic choice (2010.02502, appendix D.2). With as many steps as the schedule's grid these are its points.
     """
-    steps, start = expect.integer("steps", steps, 1), expect.number("start", start, 0, 1)
+    steps = expect.integer("steps", steps, 1)
+    start = expect.number("start", start, 0, 1)
     if start == 0:
         raise ValueError("start: got 0, where there is no noise to remove; expected a time above 0, at most 1")
     return start * torch.linspace(1, 0, steps + 1, dtype=torch.float64) ** expect.number("power", power, 0.1, 10)
@@ -70,7 +71,8 @@ def sample(
     variance="large" keeps the mean of eta = 1 with the noise of q(x_t | x_s), the DDIM paper's sigma-hat.
     ValueError for times that do not fall from at most 1 to 0, and, while it runs, for what `denoise` must not return.
     """
-    eta, order = expect.number("eta", eta, 0, 1), expect.choice("order", order, (1, 2))
+    eta = expect.number("eta", eta, 0, 1)
+    order = expect.choice("order", order, (1, 2))
     expect.choice("variance", variance, ("small", "large"))
     if order == 2 and 0 < eta < 1:
         raise ValueError(f"eta: got {eta} with order=2, expected 0 or 1 (between them no method is published)")
@@ -109,7 +111,8 @@ def _extrapolate(x0: Tensor, before, now: _Point, then: _Point) -> Tensor:
     if before is None or then.sigma == 0:
         return x0
     x0_before, half_log_snr_before = before
-    h, h_before = then.half_log_snr - now.half_log_snr, now.half_log_snr - half_log_snr_before
+    h = then.half_log_snr - now.half_log_snr
+    h_before = now.half_log_snr - half_log_snr_before
     return x0 + (x0 - x0_before) * (h / (2 * h_before))
 
 
@@ -117,7 +120,8 @@ def heun(denoise, x: Tensor, times: Tensor, schedule: Schedule) -> Iterator[Step
     """The probability-flow ODE with two evaluations a step, the last one excepted; arguments and steps as `sample`.
 
     dx = x0 dalpha + eps dsigma; first DDIM's step, then again with the means of x0 and of eps at both of its ends.
-    For a variance-exploding schedule it is algorithm 1 of Karras et al. (2206.00364), for `flow()` the ordinary Heun.
+    For a variance-exploding schedule it is algorithm 1 of Karras et al. (2206.00364), for `straight()` the ordinary
+    method of Heun.
     """
     return _heun(denoise, _start(x), _points(times, schedule, falling=True))
 
@@ -130,7 +134,8 @@ def _heun(denoise, x, points) -> Iterator[Step]:
         ahead = _step(x, x0, now, then)
         if then.sigma:  # at t = 0 there is no noise left to look at
             other = _estimate(denoise, ahead, then.t)
-            eps, eps_ahead = (x - now.alpha * x0) / now.sigma, (ahead - then.alpha * other) / then.sigma
+            eps = (x - now.alpha * x0) / now.sigma
+            eps_ahead = (ahead - then.alpha * other) / then.sigma
             turn = (then.alpha - now.alpha) * (x0 + other) + (then.sigma - now.sigma) * (eps + eps_ahead)
             ahead = x + turn / 2
         x = ahead

@@ -6,15 +6,18 @@ DDPM calls sqrt(alpha_bar); its alpha is 1 - beta; DDIM's alpha is alpha_bar.
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from minidiff import expect
-from minidiff.noise import randn
+from minidiff.support import expect
+from minidiff.support.parts import part
+from minidiff.support.rng import randn
 
 LINEAR = (1e-4, 0.02)  # DDPM's first and last beta for 1,000 steps (2006.11239, section 4)
 EXACT = {"dtype": torch.float64, "device": "cpu"}  # whatever the default device, so under "meta" too
+CLEAN = 1e-6  # how near to 1 and 0 alpha(0) and sigma(0) must be
 OFFSET = 0.008  # keeps the first betas of the cosine schedule from vanishing (2102.09672, section 3.2)
 
 
@@ -22,8 +25,8 @@ class Schedule:
     """A path from pictures to noise, any alpha(t) and sigma(t), and what follows from them.
 
     path: float64 times on the CPU -> their (alpha, sigma), float64, with alpha(0) = 1, sigma(0) = 0 and alpha / sigma
-    falling. steps: T, the number of times that models are trained on. Make one by `linear`, `cosine`, `from_betas`,
-    `flow` or `variance_exploding`.
+    falling; ValueError for other values at 0. steps: T, the number of times that models are trained on. Make one by
+    `linear`, `cosine`, `from_betas`, `straight` or `variance_exploding`: each writes into `made_by` how it was called.
 
     A time is a number or a float tensor () or (B,) in [0, 1]; ValueError outside. All is computed in float64 on the
     CPU and rounded once, at the end: near t = 0 the differences that matter are lost in float32.
@@ -32,6 +35,7 @@ class Schedule:
     def __init__(self, path: Callable[[Tensor], tuple[Tensor, Tensor]], steps: int = 1000):
         if not callable(path):
             raise TypeError(f"path: got {type(path).__name__}, expected a function of times: t -> (alpha, sigma)")
+        _starts_clean(path)
         self.path = path
         self.steps = expect.integer("steps", steps, 1)
         self.grid = torch.arange(1, self.steps + 1, **EXACT).div(self.steps).float()  # (T,): 1/T, ..., 1
@@ -61,6 +65,30 @@ class Schedule:
         _alike("x0", x0, "eps", eps)
         alpha, sigma = self(t, like=x0)
         return alpha * x0 + sigma * eps
+
+    def score(self, x: Tensor, x0: Tensor, t) -> Tensor:
+        """The gradient of log q(x_t) at x_t = x, of x's shape, if x0 is E[x_0 | x_t = x]: -(x - alpha x0) / sigma².
+
+        It is Tweedie's formula (2011, doi 10.1198/jasa.2011.tm11181), solved for the score; with x0 the one clean
+        picture, the score of q(x_t | x_0). ValueError at t = 0, where sigma is 0.
+        """
+        _alike("x", x, "x0", x0)
+        alpha, sigma = self(_noisy(t), like=x)
+        return -(x - alpha * x0) / sigma.square()
+
+    def velocity(self, x: Tensor, x0: Tensor, t) -> Tensor:
+        """dx/dt of the probability-flow ODE at x_t = x if x0 is E[x_0 | x_t = x]: alpha' x0 + sigma' eps, of x's shape.
+
+        eps = (x - alpha x0) / sigma, and alpha', sigma' are the path's derivatives; where a path is made of pieces,
+        those of the piece that ends at t, which a sampler walks next. It equals f x - g² score / 2 of Song et al.
+        (2011.13456, eq. 13); for `straight()` it is eps - x0. ValueError at t = 0, where sigma is 0.
+        """
+        _alike("x", x, "x0", x0)
+        t = _noisy(t)
+        alpha, sigma = self(t, like=x)
+        alpha_slope, sigma_slope = _slopes(self.path, t)
+        eps = (x - alpha * x0) / sigma
+        return _rows(alpha_slope, x) * x0 + _rows(sigma_slope, x) * eps
 
     def prior(self, shape, generator: torch.Generator | None = None) -> Tensor:
         """What sampling starts from: x at t = 1 without its trace of x0, sigma(1) eps, float32 of that shape."""
@@ -96,10 +124,12 @@ class Schedule:
         t, s = (time.cpu().double() for time in _falling(t, s))
         a, b = self.transition(t, s)
         (alpha_s, sigma_s), (_, sigma_t) = self(s), self(t)
-        of_x, of_x0 = a * (sigma_s / sigma_t).square(), alpha_s * (b / sigma_t).square()
+        of_x = a * (sigma_s / sigma_t).square()
+        of_x0 = alpha_s * (b / sigma_t).square()
         return _rows(of_x, x) * x + _rows(of_x0, x) * x0, _rows(sigma_s * b / sigma_t, x)
 
 
+@part
 def from_betas(betas) -> Schedule:
     """The chain with those noise variances a step, (T,) in (0, 1): alpha_bar_i = prod_{j <= i} (1 - beta_j).
 
@@ -114,28 +144,22 @@ def from_betas(betas) -> Schedule:
     if betas.min() <= 0 or betas.max() >= 1:
         raise ValueError(f"betas: got values from {betas.min():.4g} to {betas.max():.4g}, expected between 0 and 1")
     log_alpha_bar = torch.cat([betas.new_zeros(1), torch.log1p(-betas).cumsum(0)])  # (T + 1,)
-    count = len(betas)
-
-    def path(t: Tensor) -> tuple[Tensor, Tensor]:
-        place, point = t * count, (t * count).round()
-        # a grid point that has been through float32 is that point still: cosine is steep enough at its end to tell
-        place = torch.where((place - point).abs() <= point * 2**-24, point, place)
-        below = place.floor().long().clamp(max=count - 1)
-        log = torch.lerp(log_alpha_bar[below], log_alpha_bar[below + 1], place - below)
-        return torch.exp(log / 2), torch.sqrt(torch.expm1(log).abs())
-
-    return Schedule(path, count)
+    schedule = Schedule(partial(_chain, log_alpha_bar), len(betas))
+    return _made(schedule, "from_betas", betas=betas.tolist())
 
 
+@part
 def linear(steps: int = 1000) -> Schedule:
     """DDPM's schedule: betas from 1e-4 to 0.02 on a line (2006.11239, section 4), scaled by 1000 / steps.
 
     Unscaled, 100 steps would leave a third of the picture (alpha_bar = 0.36) at the end. 21 steps at least.
     """
     steps = expect.integer("steps", steps, 21)
-    return from_betas(torch.linspace(*LINEAR, steps, **EXACT) * (1000 / steps))
+    schedule = from_betas(torch.linspace(*LINEAR, steps, **EXACT) * (1000 / steps))
+    return _made(schedule, "linear", steps=steps)
 
 
+@part
 def cosine(steps: int = 1000) -> Schedule:
     """alpha_bar = cos²(pi/2 (t + 0.008) / 1.008), by way of betas of at most 0.999 (2102.09672, eq. 17).
 
@@ -144,14 +168,17 @@ def cosine(steps: int = 1000) -> Schedule:
     steps = expect.integer("steps", steps, 1)
     t = torch.arange(steps + 1, **EXACT) / steps
     alpha_bar = torch.cos((t + OFFSET) / (1 + OFFSET) * math.pi / 2).square()
-    return from_betas((1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=0.999))
+    schedule = from_betas((1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=0.999))
+    return _made(schedule, "cosine", steps=steps)
 
 
-def flow() -> Schedule:
+@part
+def straight() -> Schedule:
     """The straight path of flow matching: alpha = 1 - t, sigma = t (Lipman et al. 2022, 2210.02747; 2209.03003)."""
-    return Schedule(lambda t: (1 - t, t))
+    return _made(Schedule(_line), "straight")
 
 
+@part
 def variance_exploding(sigma_min: float = 0.01, sigma_max: float = 50.0) -> Schedule:
     """alpha = 1, and sigma grows: sigma_min sqrt((sigma_max / sigma_min)^(2t) - 1) (Song et al. 2011.13456, eq. 30).
 
@@ -161,7 +188,52 @@ def variance_exploding(sigma_min: float = 0.01, sigma_max: float = 50.0) -> Sche
     high = expect.number("sigma_max", sigma_max)
     if high <= low:
         raise ValueError(f"sigma_max: got {high}, expected more than sigma_min = {low}")
-    return Schedule(lambda t: (torch.ones_like(t), low * torch.expm1(2 * t * math.log(high / low)).sqrt()))
+    return _made(Schedule(partial(_exploding, low, high)), "variance_exploding", sigma_min=low, sigma_max=high)
+
+
+def _made(schedule: Schedule, name: str, **arguments) -> Schedule:
+    """The schedule with a note on how it was made, by which a checkpoint makes it again."""
+    schedule.made_by = {"part": name} | arguments
+    return schedule
+
+
+# The paths: functions of a module, not of another function, so that a model can be pickled with its schedule.
+
+
+def _chain(log_alpha_bar: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """log alpha_bar, given at the T + 1 points 0, 1/T, ..., 1, on straight lines between them."""
+    count = len(log_alpha_bar) - 1
+    place = t * count
+    # a grid point that has been through float32 is that point still: cosine is steep enough at its end to tell
+    past = (place - place.round()).detach()
+    place = place - torch.where(past.abs() <= place.round() * 2**-24, past, 0.0)  # exact; with a slope, unlike round()
+    below = (place.ceil().long() - 1).clamp(min=0)  # a point ends its piece
+    log = torch.lerp(log_alpha_bar[below], log_alpha_bar[below + 1], place - below)
+    return torch.exp(log / 2), torch.sqrt(torch.expm1(log).abs())
+
+
+def _line(t: Tensor) -> tuple[Tensor, Tensor]:
+    return 1 - t, t
+
+
+def _exploding(low: float, high: float, t: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.ones_like(t), low * torch.expm1(2 * t * math.log(high / low)).sqrt()
+
+
+@torch.enable_grad()
+def _slopes(path, t: Tensor) -> list[Tensor]:
+    """The derivatives of alpha and sigma at the times t, float64, of its shape."""
+    t = t.detach().cpu().double().requires_grad_()
+    values = [value.sum() for value in path(t)]  # each depends on its own time alone
+    moving = [value if value.requires_grad else 0 * t.sum() for value in values]  # alpha may be constant
+    return [torch.autograd.grad(value, t, retain_graph=True)[0] for value in moving]
+
+
+def _starts_clean(path) -> None:
+    """ValueError where the path's t = 0 is not the clean picture: so a path that runs the other way round."""
+    alpha, sigma = (float(value) for value in path(torch.zeros((), **EXACT)))
+    if not (abs(alpha - 1) <= CLEAN and abs(sigma) <= CLEAN):
+        raise ValueError(f"path: got alpha(0) = {alpha:.4g}, sigma(0) = {sigma:.4g}, expected 1 and 0: t = 1 is noise")
 
 
 def _time(name: str, t) -> Tensor:
@@ -171,9 +243,18 @@ def _time(name: str, t) -> Tensor:
     return expect.tensor(name, t, "B" if t.ndim else "", low=0, high=1)
 
 
+def _noisy(t) -> Tensor:
+    """The same above 0."""
+    t = _time("t", t)
+    if (t == 0).any():
+        raise ValueError("t: got 0, where there is no noise, expected a time above it")
+    return t
+
+
 def _falling(t, s) -> tuple[Tensor, Tensor]:
     """t and s < t, both of one shape; one that is () serves for all of the other."""
-    t, s = _time("t", t), _time("s", s)
+    t = _time("t", t)
+    s = _time("s", s)
     if t.ndim and s.ndim and t.shape != s.shape:
         raise ValueError(f"s: got shape {tuple(s.shape)}, expected () or that of t, {tuple(t.shape)}")
     t, s = torch.broadcast_tensors(t, s.to(t.device))

@@ -6,84 +6,140 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minidiff import expect
-from minidiff.convnet import conv_decoder, conv_encoder
-from minidiff.noise import randn
+from minidiff.nn import conv_decoder, conv_encoder
+from minidiff.support import expect
+from minidiff.support.parts import part
+from minidiff.support.rng import randn
 
 
 def gaussian_kl(mu: Tensor, log_var: Tensor) -> Tensor:
     """KL(N(mu, exp(log_var)) || N(0, I)) in nats, summed over the last axis: (B, code) -> (B,).
 
-    Kingma and Welling, appendix B: ½ Σ (mu² + sigma² - 1 - log sigma²).
+    Kingma and Welling, appendix B: ½ Σ (mu² + sigma² - 1 - log sigma²). ValueError for unequal shapes.
     """
+    _alike("log_var", log_var, "mu", mu)
     return 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(-1)
 
 
 def reparameterize(mu: Tensor, log_var: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """z = mu + sigma eps with eps ~ N(0, I): a draw from q(z | x) that gradients pass through (section 2.4)."""
+    """z = mu + sigma eps with eps ~ N(0, I): a draw from q(z | x) that gradients pass through (section 2.4).
+
+    ValueError for a mu and a log_var of unequal shapes.
+    """
+    _alike("log_var", log_var, "mu", mu)
     return mu + (0.5 * log_var).exp() * randn(mu.shape, mu, generator)
 
 
 def log_normal(x: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
-    """log N(x; mu, exp(log_var)) in nats, summed over all axes but the first: -> (B,)."""
+    """log N(x; mu, exp(log_var)) in nats, summed over all axes but the first: -> (B,).
+
+    x and mu have one shape; log_var has it too, or is one number () for all. ValueError for other shapes.
+    """
+    _alike("mu", mu, "x", x)
+    if log_var.ndim:
+        _alike("log_var", log_var, "x", x)
     return -0.5 * ((x - mu) ** 2 / log_var.exp() + log_var + math.log(2 * math.pi)).flatten(1).sum(1)
 
 
+def _alike(name: str, x: Tensor, other: str, y: Tensor) -> None:
+    if x.shape != y.shape:
+        raise ValueError(f"{name}: got shape {tuple(x.shape)}, expected that of {other}, {tuple(y.shape)}")
+
+
+@part
 class Gaussian:
     """p(x | z) = N(x; decoder(z), sigma² I): squared error, measured in units of sigma."""
 
-    channels = 1
+    channels = 1  # that the decoder gives for each channel of a picture
 
     def __init__(self, sigma: float = 0.7):
-        self.log_var = torch.tensor(2 * math.log(expect.number("sigma", sigma, 1e-6)))
+        self.sigma = expect.number("sigma", sigma, 1e-6)
+        self.log_var = torch.tensor(2 * math.log(self.sigma))
 
     def log_prob(self, out: Tensor, x: Tensor) -> Tensor:
+        _alike("out", out, "x", x)
         return log_normal(x, out, self.log_var.to(x))
 
     def mean(self, out: Tensor) -> Tensor:
         return out
 
 
+@part
 class Levels:
-    """p(x | z): each pixel one of 17 grey levels k/8 - 1, by its own softmax. A probability, not a density."""
+    """p(x | z): each number one of `levels` levels in [-1, 1], by its own softmax. A probability, not a density.
 
-    channels = 17
+    17 levels are the k/8 - 1 of the digits of size 8.
+    """
+
+    def __init__(self, levels: int = 17):
+        self.levels = self.channels = expect.integer("levels", levels, 2)
 
     def log_prob(self, out: Tensor, x: Tensor) -> Tensor:
-        levels = ((x[:, 0] + 1) * 8).round().long()
-        return -F.cross_entropy(out, levels, reduction="none").flatten(1).sum(1)
+        levels = ((x + 1) * ((self.levels - 1) / 2)).round().long()  # (B, C, H, W)
+        logits = self._logits(out)
+        _alike("out", logits[:, 0], "x", x)
+        return -F.cross_entropy(logits, levels, reduction="none").flatten(1).sum(1)
 
     def mean(self, out: Tensor) -> Tensor:
-        grey = torch.linspace(-1, 1, 17).to(out)
-        return torch.einsum("bkhw,k->bhw", out.softmax(1), grey)[:, None]
+        grey = torch.linspace(-1, 1, self.levels).to(out)
+        return torch.einsum("bkchw,k->bchw", self._logits(out).softmax(1), grey)
+
+    def _logits(self, out: Tensor) -> Tensor:
+        return out.unflatten(1, (self.levels, -1))  # (B, levels, C, H, W)
 
 
+@part
 class VAE(nn.Module):
     """Encoder q(z | x) = N(mu(x), diag sigma(x)²), decoder p(x | z), prior p(z) = N(0, I).
 
     `beta` weighs the KL term (Higgins et al., 2017; 1 is the bound itself). With `classes` > 0 both networks
     also see the label, a conditional VAE (Sohn et al., 2015). `likelihood` is a `Gaussian` or `Levels`.
+    size: of the pictures (B, channels, size, size), even and at least 8.
+    encoder: a network of your own, x -> (B, 2 code), mu and log_var; with classes x has a plane a class more. decoder:
+    (B, code + classes) -> (B, channels * likelihood.channels, size, size). prior: a distribution of your own with
+    log_prob(z) -> (B,) and sample(n, generator) -> (n, code); the KL term is estimated by one draw then.
     """
 
-    def __init__(self, code=8, beta=1.0, classes=0, size=16, width=24, likelihood: Gaussian | Levels | None = None):
+    def __init__(
+        self,
+        code=8,
+        beta=1.0,
+        classes=0,
+        size=16,
+        width=24,
+        likelihood=None,
+        channels=1,
+        encoder=None,
+        decoder=None,
+        prior=None,
+    ):
         super().__init__()
         self.code = expect.integer("code", code, 1)
         self.beta = expect.number("beta", beta, 0)
         self.classes = expect.integer("classes", classes, 0)
-        self.size = expect.integer("size", size, 8)
-        width = expect.integer("width", width, 1)
-        self.likelihood = likelihood or Gaussian()
-        self.encoder = conv_encoder(2 * code, size, channels=1 + classes, width=width)
-        self.decoder = conv_decoder(code + classes, size, channels=self.likelihood.channels, width=width)
+        self.size = expect.integer("size", size, 1)
+        self.width = expect.integer("width", width, 1)
+        self.channels = expect.integer("channels", channels, 1)
+        self.likelihood, self.prior = likelihood or Gaussian(), prior
+        self.own = {"encoder": encoder, "decoder": decoder}
+        self.outputs = channels * self.likelihood.channels  # channels of what the decoder gives
+        sees, reads = channels + classes, code + classes
+        self.encoder = conv_encoder(2 * code, size, sees, width) if encoder is None else encoder
+        self.decoder = conv_decoder(reads, size, self.outputs, width) if decoder is None else decoder
+
+    def described(self) -> dict:
+        """Networks of one's own, None for the course's, as a checkpoint writes them down."""
+        return self.own
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(B, 1, size, size) -> mu and log_var, each (B, code), of q(z | x)."""
-        expect.tensor("x", x, f"B 1 {self.size} {self.size}")
+        """(B, channels, size, size) -> mu and log_var, each (B, code), of q(z | x)."""
+        expect.tensor("x", x, f"B {self.channels} {self.size} {self.size}")
         planes = self._one_hot(y, len(x))[:, :, None, None].expand(-1, -1, self.size, self.size)
-        return self.encoder(torch.cat([x, planes.to(x)], 1)).chunk(2, dim=1)
+        both = self.encoder(torch.cat([x, planes.to(x)], 1))
+        return expect.tensor("encoder(x)", both, f"{len(x)} {2 * self.code}").chunk(2, dim=1)
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """(B, code) -> the mean picture of p(x | z), (B, 1, size, size), near [-1, 1] but not clamped."""
+        """(B, code) -> the mean picture of p(x | z), (B, channels, size, size), near [-1, 1] but not clamped."""
         return self.likelihood.mean(self._decode(z, y))
 
     def terms(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
@@ -91,7 +147,7 @@ class VAE(nn.Module):
         mu, log_var = self.encode(x, y)
         z = reparameterize(mu, log_var)
         reconstruction = -self.likelihood.log_prob(self._decode(z, y), x).mean()
-        kl = gaussian_kl(mu, log_var).mean()
+        kl = self._kl(z, mu, log_var).mean()
         loss = (reconstruction + self.beta * kl) / x[0].numel()
         return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
 
@@ -103,7 +159,7 @@ class VAE(nn.Module):
         """E_q[log p(x | z)] - KL(q || p) <= log p(x), in nats, (B,), by one draw of z (equation 10)."""
         mu, log_var = self.encode(x, y)
         z = reparameterize(mu, log_var, generator)
-        return self.likelihood.log_prob(self._decode(z, y), x) - gaussian_kl(mu, log_var)
+        return self.likelihood.log_prob(self._decode(z, y), x) - self._kl(z, mu, log_var)
 
     def iwae(self, x: Tensor, k: int, y: Tensor | None = None, generator=None) -> Tensor:
         """log (1/k) Σ p(x, z_i) / q(z_i | x) with z_i ~ q, in nats, (B,).
@@ -115,16 +171,28 @@ class VAE(nn.Module):
         return torch.logsumexp(torch.stack(weights), 0) - math.log(k)
 
     def sample(self, n: int, labels: Tensor | None = None, temperature: float = 1.0, generator=None) -> Tensor:
-        """n pictures (n, 1, size, size) in [-1, 1], decoded from z ~ N(0, temperature² I)."""
+        """n pictures (n, channels, size, size) in [-1, 1], decoded from temperature times a draw of the prior."""
+        n = expect.integer("n", n, 1)
+        temperature = expect.number("temperature", temperature, 0)
         like = next(self.parameters())
-        z = expect.number("temperature", temperature, 0) * randn(
-            (expect.integer("n", n, 1), self.code), like, generator
-        )
-        return self.decode(z, labels).clamp(-1, 1)
+        z = randn((n, self.code), like, generator) if self.prior is None else self.prior.sample(n, generator).to(like)
+        return self.decode(temperature * z, labels).clamp(-1, 1)
 
     def _decode(self, z: Tensor, y: Tensor | None) -> Tensor:
         expect.tensor("z", z, f"B {self.code}")
-        return self.decoder(torch.cat([z, self._one_hot(y, len(z)).to(z)], 1))
+        out = self.decoder(torch.cat([z, self._one_hot(y, len(z)).to(z)], 1))
+        return expect.tensor("decoder(z)", out, f"{len(z)} {self.outputs} {self.size} {self.size}")
+
+    def _kl(self, z: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
+        """KL(q || prior) in nats, (B,): by its formula, or for a prior of one's own estimated from z ~ q."""
+        if self.prior is None:
+            return gaussian_kl(mu, log_var)
+        return log_normal(z, mu, log_var) - self._log_prior(z)
+
+    def _log_prior(self, z: Tensor) -> Tensor:
+        if self.prior is None:
+            return log_normal(z, torch.zeros_like(z), torch.zeros_like(z))
+        return expect.tensor("prior.log_prob(z)", self.prior.log_prob(z), f"{len(z)}")
 
     def _one_hot(self, y: Tensor | None, count: int) -> Tensor:
         if (y is None) != (self.classes == 0):
@@ -135,5 +203,5 @@ class VAE(nn.Module):
 
     def _log_weight(self, x, y, mu, log_var, generator) -> Tensor:
         z = reparameterize(mu, log_var, generator)
-        prior = log_normal(z, torch.zeros_like(z), torch.zeros_like(z))
-        return self.likelihood.log_prob(self._decode(z, y), x) + prior - log_normal(z, mu, log_var)
+        likelihood = self.likelihood.log_prob(self._decode(z, y), x)
+        return likelihood + self._log_prior(z) - log_normal(z, mu, log_var)

@@ -18,11 +18,14 @@ from nbformat.v4 import new_output
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 ORDINARY = {"MINIDIFF_PROFILE": "ci", "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"}  # of the processes that draw
-FAMILIES = "autoregressive autoencoder vae flow gan classifier unet latent text clip"
+FAMILIES = "autoregressive autoencoder vae flow gan classifier unet latent transformer clip"
+TRAINING = "train.loop train.adversarial train.ema train.progress"
+JUDGING = "metrics evaluate plot generate checkpoints recipes.recipe"
 API = {  # the page of the package: its headings, and the modules under each
     "The four ideas": ["schedule", "denoiser", "sampler", "guidance"],
     "The families": FAMILIES.split(),
-    "Training and measuring": ["train", "ema", "metrics", "plot", "checkpoints", "recipes", "drawing"],
+    "Training": TRAINING.split(),
+    "Drawing, judging and keeping": JUDGING.split(),
     "Data": ["data", "data.mixture", "data.toys"],
     "Widgets and exercises": ["widgets", "widgets.explorer", "widgets.controls", "widgets.pad", "exercises"],
 }

@@ -13,13 +13,17 @@ import torch
 from matplotlib.figure import Figure
 
 from minidiff import checkpoints, data, guidance, latent, plot, seeded
-from minidiff.drawing import guided
-from minidiff.exercises import solutions05, solutions06, solutions07, solutions08, solutions09
+from minidiff.generate import guided
+from minidiff.lessons.lesson05 import solutions as solutions05
+from minidiff.lessons.lesson06 import solutions as solutions06
+from minidiff.lessons.lesson07 import solutions as solutions07
+from minidiff.lessons.lesson08 import solutions as solutions08
+from minidiff.lessons.lesson09 import solutions as solutions09
 from minidiff.sampler import last, sample, times
 from minidiff.schedule import Schedule, from_betas, linear
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from planted import lesson05, lesson06, lesson07, lesson08, lesson09  # noqa: E402
+from planted import planted  # noqa: E402
 
 EXHIBITS: dict[str, Callable[[], Figure]] = {}
 
@@ -44,7 +48,7 @@ def subtracted() -> Figure:
     eps = torch.randn(x0.shape, generator=seeded())
     points = schedule(0.2, like=x0)
     x = schedule.add_noise(x0, 0.2, eps)
-    wrong = lesson05.PLANTED["05.estimate_x0"][0]
+    wrong = planted("05")["05.estimate_x0"][0]
     return plot.rows(
         {
             "noisy": x,
@@ -59,7 +63,7 @@ def columns() -> Figure:
     x0, schedule = _digits(16), linear()
     eps = torch.randn(x0.shape, generator=seeded())
     alpha, sigma = schedule(torch.linspace(0, 0.8, 16))
-    wrong = lesson05.PLANTED["05.add_noise"][0]
+    wrong = planted("05")["05.add_noise"][0]
     right = solutions05.add_noise(x0, alpha, sigma, eps)
     return plot.rows({"alpha * x0": wrong(x0, alpha, sigma, eps)[::2], "right": right[::2]})
 
@@ -68,7 +72,7 @@ def columns() -> Figure:
 def unscaled() -> Figure:
     x0 = _digits(10)
     eps = torch.randn(x0.shape, generator=seeded())
-    betas = {"1e-4 to 0.02": lesson05.PLANTED["05.linear_betas"][0](100), "scaled": solutions05.linear_betas(100)}
+    betas = {"1e-4 to 0.02": planted("05")["05.linear_betas"][0](100), "scaled": solutions05.linear_betas(100)}
     return plot.rows(
         {f"{name}, t = {t}": from_betas(b).add_noise(x0, t, eps) for name, b in betas.items() for t in (0.5, 1.0)}
     )
@@ -88,7 +92,7 @@ def walks() -> Figure:
         alpha, sigma = schedule(t.clamp(min=1e-3))
         return (x - alpha[:, None] * ring.denoise(x, alpha, sigma)) / sigma[:, None]
 
-    ways = {"right": solutions06.ancestral} | dict(zip(SLIPS, lesson06.PLANTED["06.sample"]))
+    ways = {"right": solutions06.ancestral} | dict(zip(SLIPS, planted("06")["06.sample"]))
     figure, axes = plt.subplots(2, 4, figsize=(9.6, 5.2), layout="constrained")
     for ax, (name, walk) in zip(axes.flat, ways.items()):
         x = walk(net, torch.randn(600, 2, generator=seeded()), schedule, seeded(1))
@@ -108,7 +112,7 @@ def _outward(x, means, std):
 
 @exhibit
 def early() -> Figure:
-    wrong = dict(zip(["one step too few", "the same noise each step"], lesson07.PLANTED["07.sample"]))
+    wrong = dict(zip(["one step too few", "the same noise each step"], planted("07")["07.sample"]))
     ways = {"right": solutions07.ddim} | wrong
     model, noise, denoise = _model()
     return plot.rows(
@@ -142,7 +146,7 @@ def alphas() -> Figure:
 def scale() -> Figure:
     model, noise, _ = _model(2)
     labels = torch.arange(len(noise)) % 10
-    wrong = lesson08.PLANTED["08.cfg"]
+    wrong = planted("08")["08.cfg"]
     ways = {
         "right, scale 1": solutions08.cfg(model, labels, model.null, 1.0),
         "1 taken for w": wrong[0](model, labels, model.null, 1.0),
@@ -161,7 +165,7 @@ def factor() -> Figure:
     model = checkpoints.load("ldm-shapes")
     x = model.schedule.prior((5, 8, 8, 8), seeded(5))
     z = _walked(model, latent.guided(model, WISHES), x) / model.scale
-    pasted = lesson09.PLANTED["09.measure"][-1](None, None)
+    pasted = planted("09")["09.measure"][-1](None, None)
     ways = {"right": 1, "not divided": model.scale, "divided by 0.18": model.scale / pasted}
     with torch.no_grad():
         return plot.rows({name: model.autoencoder.decode(by * z).clamp(-1, 1) for name, by in ways.items()})
@@ -176,7 +180,7 @@ def held() -> Figure:
     mask[..., 16:] = True
     known, anew = model.encode(images), solutions09.code_mask(mask, 4)
     denoise = latent.guided(model, ["a large cyan square on the right"] * 4)
-    wrong, x = lesson09.PLANTED["09.keep_known"], model.schedule.prior(known.shape, seeded(1))
+    wrong, x = planted("09")["09.keep_known"], model.schedule.prior(known.shape, seeded(1))
     ways = {"right": solutions09.keep_known, "mask turned": wrong[0], "nothing held": wrong[2]}
     drawn = {name: model.decode(_walked(model, hold(denoise, known, anew), x)) for name, hold in ways.items()}
     return plot.rows({"the picture": images} | {name: torch.where(mask, y, images) for name, y in drawn.items()})

@@ -7,11 +7,8 @@ checkpoints for their widgets.
 """
 
 import ast
-import dis
 from types import CodeType
 from typing import NamedTuple
-
-READS = {"LOAD_NAME", "LOAD_GLOBAL"}
 
 
 class Statement(NamedTuple):
@@ -36,6 +33,75 @@ class Widget(NamedTuple):
     twins: list[int]
 
 
+class Names(ast.NodeVisitor):
+    """The names that parts of a program bind and read, and those that functions in them read `later`, when called."""
+
+    def __init__(self, *parts: ast.AST):
+        self.binds, self.reads, self.later, self.declared = set(), set(), set(), set()
+        self._visit_all(parts)
+
+    def from_outside(self) -> set[str]:
+        """What is read and not bound here, for the body of a function or of a comprehension."""
+        return (self.reads | self.later) - (self.binds - self.declared)
+
+    def visit_Name(self, node):
+        if isinstance(node.ctx, ast.Load):
+            self.reads.add(node.id)
+        elif isinstance(node.ctx, ast.Store):
+            self.binds.add(node.id)
+
+    def visit_AugAssign(self, node):
+        if isinstance(node.target, ast.Name):  # x += 1 reads x, too
+            self.reads.add(node.target.id)
+        self.generic_visit(node)
+
+    def visit_Global(self, node):
+        self.declared |= set(node.names)
+
+    def visit_alias(self, node):
+        self.binds.add(node.asname or node.name.partition(".")[0])
+
+    def visit_ExceptHandler(self, node):
+        self.binds |= {node.name} - {None}
+        self.generic_visit(node)
+
+    visit_MatchAs = visit_MatchStar = visit_ExceptHandler
+
+    def visit_FunctionDef(self, node):
+        self.binds.add(node.name)
+        self._visit_all(node.decorator_list)
+        if node.returns:
+            self.visit(node.returns)
+        self._function(node.args, node.body)
+
+    def visit_Lambda(self, node):
+        self._function(node.args, [node.body])
+
+    def visit_ClassDef(self, node):
+        self.binds.add(node.name)
+        self._visit_all([*node.decorator_list, *node.bases, *node.keywords])
+        body = Names(*node.body)
+        self.later |= body.reads - body.binds | body.later  # methods do not see the names of their class
+
+    def visit_ListComp(self, node):
+        first = node.generators[0]
+        self.visit(first.iter)  # evaluated outside
+        results = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
+        self.reads |= Names(first.target, *first.ifs, *node.generators[1:], *results).from_outside()
+
+    visit_SetComp = visit_DictComp = visit_GeneratorExp = visit_ListComp
+
+    def _function(self, args: ast.arguments, body: list[ast.AST]) -> None:
+        self.visit(args)  # defaults and annotations
+        inner = Names(*body)
+        inner.binds |= {arg.arg for arg in ast.iter_child_nodes(args) if isinstance(arg, ast.arg)}
+        self.later |= inner.from_outside()
+
+    def _visit_all(self, parts) -> None:
+        for part in parts:
+            self.visit(part)
+
+
 def statements(notebook) -> list[Statement]:
     """The statements of all code cells, in order."""
     found = []
@@ -43,9 +109,11 @@ def statements(notebook) -> list[Statement]:
         if cell.cell_type == "code":
             for node in ast.parse(cell.source).body:
                 code = compile(ast.Module([node], []), f"cell {number}", "exec")
-                binds = {each.argval for each in dis.get_instructions(code) if each.opname == "STORE_NAME"}
-                own, all_of_it = _reads(code, inner=not isinstance(node, ast.FunctionDef | ast.ClassDef)), _reads(code)
-                found.append(Statement(number, code, binds, own, all_of_it - own, _twin(node)))
+                names = Names(node)
+                if not isinstance(node, ast.FunctionDef | ast.ClassDef):  # a lambda handed over may be called at once
+                    names.reads |= names.later
+                later = names.later - names.reads
+                found.append(Statement(number, code, names.binds, names.reads, later, _twin(node)))
     return found
 
 
@@ -88,12 +156,6 @@ def make(widget: Widget, lines: list[Statement]) -> tuple[object, list]:
 def _shown(name: str, before: int, lines: list[Statement]) -> int:
     bare = [line.cell for line in lines[:before] if line.reads == {name} and not line.binds and not line.twin]
     return bare[-1] if bare else lines[before].cell
-
-
-def _reads(code: CodeType, inner: bool = True) -> set[str]:
-    """The global names that the code reads, and if `inner` those that the functions in it do."""
-    parts = [_reads(const) for const in code.co_consts if inner and isinstance(const, CodeType)]
-    return {each.argval for each in dis.get_instructions(code) if each.opname in READS}.union(*parts)
 
 
 def _twin(node: ast.stmt) -> tuple[str, str] | None:

@@ -17,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from minidiff.lessons.lesson04.laboratory import Laboratory
 from minidiff.widgets import Choice, Control, Explorer, Pad, Player, Slider, Stops, png
 from minidiff.widgets.controls import plain
-from minidiff.widgets.laboratory import Laboratory
 
 FRAMES = 32  # pictures of a widget, about: its controls are thinned out until there are no more
 MEGABYTE = 1_000_000  # and the bytes it may have on a page

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from minidiff import checkpoints, data, plot, seeded
-from minidiff.drawing import draw
-from minidiff.scorecard.lesson00 import class_means
+from minidiff.generate import draw
+from minidiff.lessons.lesson00.claims import class_means
 
 
 @torch.no_grad()

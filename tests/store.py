@@ -24,7 +24,8 @@ def store(path: Path) -> None:
     """Execute the notebook in its own folder, strip it, and replace the file. An error in a cell changes nothing."""
     notebook = nbformat.read(path, as_version=4)
     context = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, resources=context, timeout=None, record_timing=False, coalesce_streams=True).execute()
+    options = {"timeout": None, "startup_timeout": 600, "record_timing": False, "coalesce_streams": True}
+    NotebookClient(notebook, resources=context, **options).execute()
     strip(notebook)
     whole = path.with_suffix(".tmp")
     nbformat.write(notebook, whole)

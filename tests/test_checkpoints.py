@@ -1,6 +1,5 @@
-"""Checkpoints: what `save` writes `load` gives back; whatever else is in the files ends in a CheckpointError."""
+"""Checkpoints: what `save` writes `load` gives back; whatever else is in a file ends in a CheckpointError."""
 
-import hashlib
 import json
 import os
 import pickle
@@ -19,9 +18,11 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from torch import nn
 
-from minidiff import cards, checkpoints
+from minidiff import checkpoints
 from minidiff.checkpoints import CheckpointError, load, save
-from minidiff.recipes import RECIPES, Recipe
+from minidiff.recipes import RECIPES
+from minidiff.support import files, parts
+from minidiff.unet import UNet
 
 BUILT_ON = []  # the device of every Tiny that is built
 
@@ -31,6 +32,7 @@ class Tiny(nn.Module):
         super().__init__()
         if type(width) is not int or width < 1:
             raise TypeError(f"width: got {width!r}, expected a whole number")
+        self.width = width
         self.conv, self.norm = nn.Conv2d(2, width, 3), nn.BatchNorm2d(width)  # the norm has an int64 buffer
         BUILT_ON.append(self.conv.weight.device.type)
 
@@ -41,17 +43,20 @@ class Other(nn.Module):
         self.head = nn.Linear(3, 2)
 
 
+class Note:
+    """A part that is no model."""
+
+
 @pytest.fixture(autouse=True)
-def recipes(monkeypatch):
-    for name, model in (("tiny", Tiny), ("other", Other)):
-        monkeypatch.setitem(RECIPES, name, Recipe(model, lambda split: (), {"ci": 1, "cpu": 1, "gpu": 1}))
+def registered(monkeypatch):
+    for kind in (Tiny, Other, Note):
+        monkeypatch.setitem(parts.PARTS, kind.__name__, kind)
 
 
 def write(path, model=None, seed=0, **changed):
     torch.manual_seed(seed)
-    entries = {"recipe": "tiny", "args": {"width": 4}, "command": "python -m minidiff train tiny", "seed": seed}
-    entries |= {"steps": 7, "data": "none", "metrics": {"loss": 0.5}}
-    return save(path, Tiny() if model is None else model, **entries | changed)
+    facts = {"command": "python -m minidiff train tiny", "seed": seed, "steps": 7, "metrics": {"loss": 0.5}}
+    return save(Tiny() if model is None else model, path, **facts | changed)
 
 
 @pytest.fixture
@@ -59,20 +64,28 @@ def good(tmp_path):
     return write(tmp_path / "good.safetensors")
 
 
-def edit(path, **changed):
-    """Change entries of the card; None removes one."""
-    card = json.loads(path.with_suffix(".json").read_text()) | changed
-    path.with_suffix(".json").write_text(json.dumps({key: value for key, value in card.items() if value is not None}))
-
-
-def seal(path, blob):
-    """Other weights with a card that knows their sha256: what is behind that check comes to light."""
-    path.write_bytes(blob)
-    edit(path, sha256=hashlib.sha256(blob).hexdigest())
-
-
 def weights(path):
     return safetensors.torch.load(path.read_bytes())
+
+
+def metadata(path):
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()["card"])
+
+
+def seal(path, tensors=None, **changed):
+    """The same file with other weights, or entries of its card, and a sha256 that fits: what is behind comes to light.
+
+    None removes an entry.
+    """
+    tensors = weights(path) if tensors is None else tensors
+    card = metadata(path) | {"sha256": checkpoints._digest(tensors)} | changed
+    card = json.dumps({key: value for key, value in card.items() if value is not None})
+    path.write_bytes(safetensors.torch.save(tensors, {"card": card}))
+
+
+def card_text(path, text):
+    path.write_bytes(safetensors.torch.save(weights(path), {"card": text}))
 
 
 def header(text, data=b""):
@@ -92,24 +105,45 @@ def test_what_is_saved_is_loaded(tmp_path):
     for name, tensor in loaded.state_dict().items():
         expected = before[name].half().float() if before[name].is_floating_point() else before[name]
         assert tensor.dtype == before[name].dtype and torch.equal(tensor, expected), name
-    assert sorted(os.listdir(path.parent)) == ["tiny.v2.json", "tiny.v2.safetensors"]
+    assert sorted(os.listdir(path.parent)) == ["tiny.v2.safetensors"]
     assert {tensor.dtype for tensor in weights(path).values()} == {torch.float16, torch.int64}
     assert load(str(path)).conv.weight.equal(loaded.conv.weight)
 
 
 def test_the_card_tells_how_it_was_made(good):
     card = checkpoints.card(good)
-    assert card["sha256"] == hashlib.sha256(good.read_bytes()).hexdigest()
-    assert (card["recipe"], card["args"], card["seed"], card["steps"]) == ("tiny", {"width": 4}, 0, 7)
-    assert (card["command"], card["data"]) == ("python -m minidiff train tiny", "none")
+    assert card["model"] == {"part": "Tiny", "width": 4} and card["class"] == "Tiny"
+    assert (card["command"], card["seed"], card["steps"]) == ("python -m minidiff train tiny", 0, 7)
     assert card["metrics"] == {"loss": 0.5} and card["versions"]["torch"] == torch.__version__
-    assert card == json.loads(good.with_suffix(".json").read_text())
+    assert card == metadata(good)
+
+
+def test_a_default_that_changes_does_not_break_older_weights(tmp_path, monkeypatch):
+    """The card has every argument: those that were left at their defaults too."""
+    path = write(tmp_path / "unet.safetensors", UNet())
+    monkeypatch.setattr(UNet.__init__, "__defaults__", (3, (8, 8), 2, *UNet.__init__.__defaults__[3:]))
+    assert UNet().widths == [8, 8]
+    assert load(path).widths == [16, 32, 64, 128]
+    assert load("ddpm-digits").net.channels == 1  # and the shipped ones
+
+
+def test_a_model_of_ones_own_comes_back_into_its_own_class(tmp_path):
+    class Mine(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(2, 3)
+
+    mine = Mine()
+    path = save(mine, tmp_path / "mine.safetensors")
+    again = load(path, into=Mine())
+    assert torch.equal(again.layer.weight, mine.layer.weight.half().float())
+    with pytest.raises(CheckpointError, match=r"class that the course does not know, 'Mine'.*into=model"):
+        load(path)
 
 
 def test_the_same_model_gives_the_same_bytes(tmp_path, good):
     again = write(tmp_path / "again.safetensors")
     assert again.read_bytes() == good.read_bytes()
-    assert again.with_suffix(".json").read_bytes() == good.with_suffix(".json").read_bytes()
 
 
 def test_tied_weights(tmp_path, monkeypatch):
@@ -118,8 +152,8 @@ def test_tied_weights(tmp_path, monkeypatch):
             super().__init__()
             self.same = self.head
 
-    monkeypatch.setitem(RECIPES, "tied", Recipe(Tied, lambda split: (), {}))
-    loaded = load(write(tmp_path / "tied.safetensors", Tied().half(), recipe="tied", args={}))
+    monkeypatch.setitem(parts.PARTS, "Tied", Tied)
+    loaded = load(write(tmp_path / "tied.safetensors", Tied().half()))
     assert loaded.same.weight is loaded.head.weight
 
 
@@ -152,8 +186,8 @@ def test_into_lists_the_differences_and_leaves_the_model_alone(good):
     assert torch.equal(mine.conv.weight, before) and mine.training
 
 
-def test_into_needs_no_recipe(good, monkeypatch):
-    monkeypatch.delitem(RECIPES, "tiny")
+def test_into_needs_no_known_class(good, monkeypatch):
+    monkeypatch.delitem(parts.PARTS, "Tiny")
     assert torch.equal(load(good, into=MyTiny()).norm.weight, torch.ones(4))
 
 
@@ -165,11 +199,11 @@ def test_names_and_paths(tmp_path, monkeypatch):
     for name in ("vae-digits", "pixels-digits"):
         write(checkpoints.SHIPPED / f"{name}.safetensors")
     assert checkpoints.names() == ["pixels-digits", "vae-digits"]
-    assert type(load("vae-digits")) is Tiny and checkpoints.card("vae-digits")["recipe"] == "tiny"
+    assert type(load("vae-digits")) is Tiny and checkpoints.card("vae-digits")["steps"] == 7
     with pytest.raises(CheckpointError, match="Did you mean vae-digits. There are: pixels-digits, vae-digits$"):
         load("vae-digit")
-    with pytest.raises(CheckpointError, match="python -m minidiff train tiny` makes one"):
-        load("tiny")
+    with pytest.raises(CheckpointError, match="python -m minidiff train ddpm-digits` makes one"):
+        load("ddpm-digits")
     monkeypatch.chdir(tmp_path)
     write("here.safetensors")
     assert type(load("here.safetensors")) is type(load(Path("here.safetensors"))) is Tiny
@@ -193,7 +227,7 @@ class Trap:
 def changed_weights(path, **changed):
     """The tensors of `path` with others in place of some; None removes one."""
     kept = weights(path) | {name.replace("_", ".", 1): tensor for name, tensor in changed.items()}
-    return safetensors.torch.save({name: tensor for name, tensor in kept.items() if tensor is not None})
+    return {name: tensor for name, tensor in kept.items() if tensor is not None}
 
 
 def flip(path, position):
@@ -216,65 +250,53 @@ def loop(path):
     path.symlink_to(path.name)
 
 
-def card_text(path, text):
-    path.with_suffix(".json").write_bytes(text)
-
-
 NAN = torch.full((4,), float("nan"), dtype=torch.float16)
 HALF = torch.zeros(4, dtype=torch.float16)
 BIG = json.dumps({"conv.weight": {"dtype": "F16", "shape": [10**12], "data_offsets": [0, 2 * 10**12]}}).encode()
 F4 = json.dumps({"conv.weight": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}}).encode()
-DEEP = b'{"args": ' + b"[" * 200_000
-CODE = {"width": "__import__('pathlib').Path('sprung').touch()"}
-LATIN = '{"recipe": "\xe9"}'.encode("latin1")
+DEEP = '{"model": ' + "[" * 200_000
+CODE = {"part": "Tiny", "width": "__import__('pathlib').Path('sprung').touch()"}
 
 BROKEN = {
     "missing": (lambda p: p.unlink(), "No such file"),
-    "empty": (lambda p: p.write_bytes(b""), "damaged"),
-    "truncated": (lambda p: p.write_bytes(p.read_bytes()[:-1]), "damaged"),
+    "empty": (lambda p: p.write_bytes(b""), "header too small"),
+    "truncated": (lambda p: p.write_bytes(p.read_bytes()[:-1]), "not fully covered"),
+    "trailing bytes": (lambda p: p.write_bytes(p.read_bytes() + b"PK"), "not fully covered"),
     "a bit flipped": (lambda p: p.write_bytes(flip(p, -9)), "damaged"),
-    "a bit flipped in the header": (lambda p: p.write_bytes(flip(p, 20)), "damaged"),
-    "not the card's file": (lambda p: write(p.with_name("b.safetensors"), seed=1).replace(p), "not the file its card"),
     "too large": (lambda p: sparse(p, 200_000_001), r"200,000,001 bytes, the limit is 200,000,000"),
     "a folder": (lambda p: instead(p, Path.mkdir), "is a folder"),
     "a loop of links": (lambda p: instead(p, loop), "(?i)symbolic links"),
     "a pipe": (lambda p: instead(p, os.mkfifo), "no regular file"),
-    "empty, sealed": (lambda p: seal(p, b""), "header too small"),
-    "truncated, sealed": (lambda p: seal(p, p.read_bytes()[:-1]), "not fully covered"),
-    "trailing bytes": (lambda p: seal(p, p.read_bytes() + b"PK"), "not fully covered"),
-    "a huge header": (lambda p: seal(p, struct.pack("<Q", 2**63) + p.read_bytes()[8:]), "header too large"),
-    "a header that is no JSON": (lambda p: seal(p, header(b"{conv: 1}")), "invalid JSON"),
-    "a header that is a list": (lambda p: seal(p, header(b"[1, 2]")), "invalid JSON"),
-    "a tensor of terabytes": (lambda p: seal(p, header(BIG)), "(?i)header"),
-    "a dtype unknown to torch": (lambda p: seal(p, header(F4, b"x")), r"F4 \(2,\) in the file, F16"),
-    "a pickle": (lambda p: seal(p, pickle.dumps(Trap())), "header"),
-    "torch's own format": (lambda p: torch.save(Trap(), p) or seal(p, p.read_bytes()), "header"),
+    "a huge header": (lambda p: p.write_bytes(struct.pack("<Q", 2**63) + p.read_bytes()[8:]), "header too large"),
+    "a header that is no JSON": (lambda p: p.write_bytes(header(b"{conv: 1}")), "invalid JSON"),
+    "a header that is a list": (lambda p: p.write_bytes(header(b"[1, 2]")), "invalid JSON"),
+    "a tensor of terabytes": (lambda p: p.write_bytes(header(BIG)), "not fully covered"),
+    "a pickle": (lambda p: p.write_bytes(pickle.dumps(Trap())), "header"),
+    "torch's own format": (lambda p: torch.save(Trap(), p), "header"),
     "other shapes": (lambda p: seal(p, changed_weights(p, norm_bias=HALF[:3])), r"bias: F16 \(3,\) in .*F16 \(4,\)"),
     "another dtype": (lambda p: seal(p, changed_weights(p, norm_bias=HALF.float())), r"bias: F32 \(4,\) in"),
     "a tensor less": (lambda p: seal(p, changed_weights(p, norm_bias=None)), "norm.bias: missing in the file"),
     "a tensor more": (lambda p: seal(p, changed_weights(p, extra=HALF)), "extra: .* missing in the model"),
     "NaN": (lambda p: seal(p, changed_weights(p, norm_bias=NAN)), "NaN.* in norm.bias"),
-    "another recipe": (lambda p: edit(p, recipe="other", args={}), "head.weight: missing in the file"),
-    "other args": (lambda p: edit(p, args={"width": 10_000}), "F16 .10000, 2, 3, 3. in the model"),
-    "an unknown recipe": (
-        lambda p: edit(p, recipe="os.system"),
-        "recipe that is not here, 'os.system'. Known are: .*tiny",
+    "another model": (lambda p: seal(p, model={"part": "Other"}), "head.weight: missing in the file"),
+    "other arguments": (
+        lambda p: seal(p, model={"part": "Tiny", "width": 10_000}),
+        "F16 .10000, 2, 3, 3. in the model",
     ),
-    "args the builder refuses": (lambda p: edit(p, args={"width": -1}), "refuses the card's args.*width: got -1"),
-    "args the builder has not": (lambda p: edit(p, args={"depth": 1}), "refuses the card's args.*depth"),
-    "args with code": (lambda p: edit(p, args=CODE), "refuses the card's args"),
-    "args that are a list": (lambda p: edit(p, args=[4]), r"of another type: args \(dict\)"),
-    "no card": (lambda p: p.with_suffix(".json").unlink(), "good.json: cannot be read .No such file"),
-    "an empty card": (lambda p: card_text(p, b""), "good.json: cannot be read .Expecting value"),
-    "half a card": (lambda p: card_text(p, p.with_suffix(".json").read_bytes()[:99]), "good.json: cannot be read"),
-    "a card that is a list": (lambda p: card_text(p, b"[]"), "holds a list"),
-    "a card in latin-1": (lambda p: card_text(p, LATIN), "codec can't decode"),
+    "no model": (lambda p: seal(p, model=None), "class that the course does not know, 'Tiny'"),
+    "an unknown part": (lambda p: seal(p, model={"part": "os.system"}), "part: got 'os.system'"),
+    "a part without a name": (lambda p: seal(p, model={"part": [1]}), r"part: got \[1\]"),
+    "a part that is no model": (lambda p: seal(p, model={"part": "Note"}), "describes a Note, expected a model"),
+    "arguments refused": (lambda p: seal(p, model={"part": "Tiny", "width": -1}), "cannot be built.*width: got -1"),
+    "arguments unknown": (lambda p: seal(p, model={"part": "Tiny", "depth": 1}), "cannot be built.*depth"),
+    "arguments with code": (lambda p: seal(p, model=CODE), "cannot be built"),
+    "a model that is a list": (lambda p: seal(p, model=[4]), "describes a list, expected a model"),
+    "no card": (lambda p: p.write_bytes(safetensors.torch.save(weights(p))), "no card in its metadata"),
+    "an empty card": (lambda p: card_text(p, ""), "Expecting value"),
+    "a card that is a list": (lambda p: card_text(p, "[]"), "no JSON object with the weights' sha256"),
     "a card without end": (lambda p: card_text(p, DEEP), "recursion"),
-    "a card that is a folder": (lambda p: instead(p.with_suffix(".json"), Path.mkdir), "good.json: is a folder"),
-    "a huge card": (lambda p: sparse(p.with_suffix(".json"), 10**7), "good.json: has 10,000,000 bytes"),
-    "a card without seed": (lambda p: edit(p, seed=None), r"missing or of another type: seed \(int\)"),
-    "a card of wrong types": (lambda p: edit(p, seed=True, metrics=0), r"seed \(int\), metrics \(dict\)"),
-    "a number for sha256": (lambda p: edit(p, sha256=0), r"sha256 \(str\)"),
+    "a number for sha256": (lambda p: seal(p, sha256=0), "no JSON object with the weights' sha256"),
+    "another's sha256": (lambda p: seal(p, sha256="0" * 64), "is damaged .the sha256"),
 }
 
 
@@ -286,9 +308,9 @@ def test_a_broken_checkpoint(kind, good, monkeypatch):
     BUILT_ON.clear()
     with pytest.raises(CheckpointError, match=r"(?s)" + message) as caught:
         load(good)
-    assert str(good.with_suffix("")) in str(caught.value)  # it names the file, the weights or the card
-    assert re.search("Get it again|Known are|Build the model", str(caught.value))  # and what to do
-    assert "cpu" not in BUILT_ON[:-1] and (kind == "NaN" or set(BUILT_ON) <= {"meta"})  # nothing was allocated
+    assert str(good) in str(caught.value)  # it names the file
+    assert re.search("Get it again|into=model|Build the model", str(caught.value))  # and what to do
+    assert set(BUILT_ON) <= {"meta"}  # nothing was allocated
     assert not Path("sprung").exists()
 
 
@@ -304,17 +326,13 @@ def unprivileged():
 
 
 def test_no_permission(good, request):
-    write(good.with_name("b.safetensors"))
-    load(good)
-    good.chmod(0), good.with_name("b.json").chmod(0)
+    good.chmod(0)
     for folder in list(good.parents)[:3]:
         folder.chmod(0o755)
     good.parent.chmod(0o555)
     request.getfixturevalue("unprivileged")
     with pytest.raises(CheckpointError, match="good.safetensors: cannot be read .Permission denied"):
         load(good)
-    with pytest.raises(CheckpointError, match="b.json: cannot be read .Permission denied"):
-        load(good.with_name("b.safetensors"))
     with pytest.raises(CheckpointError, match="cannot be written .Permission denied"):
         write(good.with_name("c.safetensors"))
 
@@ -323,15 +341,10 @@ BAD_SAVES = {
     "NaN": ({"model": "nan"}, "NaN, infinity or numbers beyond float16 .* in conv.bias"),
     "beyond float16": ({"model": 65_520.0}, "beyond float16 .* in conv.bias"),
     "a complex weight": ({"model": 1j}, "dtype that is not stored: conv.bias .torch.complex64"),
-    "another model": ({"model": Other()}, "head.weight: F16 .* missing in the model"),
-    "other args": ({"args": {"width": 3}}, r"F16 \(4, 2, 3, 3\) in the file, F16 \(3, 2, 3, 3\) in the model"),
-    "args refused": ({"args": {"width": 0}}, "refuses the card's args"),
     "a tuple": ({"metrics": {"losses": (1, 2)}}, "comes? back changed"),
     "a tensor": ({"metrics": {"loss": torch.tensor(1.0)}}, "not JSON serializable"),
     "NaN in the card": ({"metrics": {"loss": float("nan")}}, "would not be JSON"),
     "a number as key": ({"metrics": {5: 1}}, "comes? back changed"),
-    "no command": ({"command": None}, r"command \(str\)"),
-    "unknown recipe": ({"recipe": "tinny"}, "recipe: got 'tinny'.* expected one of .*'tiny'"),
 }
 
 
@@ -359,6 +372,8 @@ def test_places_that_cannot_be_written(name, tmp_path):
         write(tmp_path / "folder.safetensors")
     with pytest.raises(TypeError, match="path: got int"):
         write(1)
+    with pytest.raises(TypeError, match="model: got str"):
+        save("model", tmp_path / "a.safetensors")
     assert sorted(os.listdir(tmp_path)) == ["file", "folder.safetensors"]
 
 
@@ -388,12 +403,12 @@ def stop_at(monkeypatch, event, dead, stop=killed):
 
 
 @pytest.mark.parametrize("dead", [True, False], ids=["kill", "Ctrl-C"])
-def test_a_stop_at_any_moment_leaves_the_old_pair_or_the_new_one(dead, tmp_path, monkeypatch):
+def test_a_stop_at_any_moment_leaves_the_old_file_or_the_new_one(dead, tmp_path, monkeypatch):
     path, seeds, event = tmp_path / "a.safetensors", [], -1
     while not seeds or seeds[-1] is not None:
         event += 1
         write(path, seed=1)
-        assert sorted(os.listdir(tmp_path)) == ["a.json", "a.safetensors"]  # what a stop had left is swept
+        assert path.exists()
         with monkeypatch.context() as patch:
             stop_at(patch, event, dead)
             try:
@@ -423,7 +438,7 @@ def test_kill_9_while_a_checkpoint_is_written(tmp_path, monkeypatch, forked):
         seeds.append(checkpoints.card(path)["seed"])
         torch.manual_seed(seeds[-1])
         assert torch.equal(load(path).conv.weight, Tiny().conv.weight.half().float())
-    assert set(ends[:-1]) == {-signal.SIGKILL} and len(ends) > 5
+    assert set(ends[:-1]) == {-signal.SIGKILL} and len(ends) > 3
     assert seeds == sorted(seeds) and set(seeds) == {1, 2}
 
 
@@ -437,23 +452,7 @@ def test_two_processes_save_to_one_file_while_a_third_reads_it(tmp_path, forked)
     assert [child.exitcode for child in running] == [0, 0] and reads == {1, 2}
     torch.manual_seed(checkpoints.card(path)["seed"])
     assert torch.equal(load(path).conv.weight, Tiny().conv.weight.half().float())
-    assert sorted(os.listdir(tmp_path)) == ["a.json", "a.safetensors"]
-
-
-def test_no_writer_comes_between_the_card_and_the_weights(good, monkeypatch):
-    fcntl, tried = pytest.importorskip("fcntl"), []
-
-    def opening(path, **options):
-        folder = os.open(path.parent, os.O_RDONLY)
-        with pytest.raises(BlockingIOError):
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.close(folder)
-        tried.append(path)
-        return safe_open(path, **options)
-
-    monkeypatch.setattr(cards, "safe_open", opening)
-    load(good)
-    assert tried == [good]
+    assert os.listdir(tmp_path) == ["a.safetensors"]
 
 
 def test_two_processes_write_one_file_and_neither_meets_the_others_half(tmp_path, forked):
@@ -461,7 +460,7 @@ def test_two_processes_write_one_file_and_neither_meets_the_others_half(tmp_path
 
     def fill(byte):
         for _ in range(20):
-            with cards.output(path) as file:
+            with files.whole(path) as file:
                 for _ in range(16):
                     file.write(byte * (size // 16))
 
@@ -472,26 +471,15 @@ def test_two_processes_write_one_file_and_neither_meets_the_others_half(tmp_path
     assert [child.exitcode for child in running] == [0, 0] and os.listdir(tmp_path) == ["a.npz"]
 
 
-def test_a_second_kill(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    for first in range(14):
-        for second in range(14):
-            path = write(tmp_path / f"{first} {second}.safetensors", seed=1)
-            for seed, event in ((2, first), (3, second)):
-                with monkeypatch.context() as patch, suppress(Killed):
-                    stop_at(patch, event, dead=True)
-                    write(path, seed=seed)
-                torch.manual_seed(checkpoints.card(path)["seed"])
-                assert torch.equal(load(path).conv.weight, Tiny().conv.weight.half().float())
-
-
-def test_a_first_save_that_was_killed_between_its_renames_is_whole(tmp_path):
-    path = write(tmp_path / "a.safetensors")
-    path.with_suffix(".json").rename(tmp_path / "a.json.pending")
-    assert checkpoints.card(path)["seed"] == 0 and type(load(path)) is Tiny
-    (tmp_path / "a.json.pending").write_text("{}")
-    with pytest.raises(CheckpointError, match="a.json: cannot be read"):
-        load(path)
+def test_what_the_dead_have_left_is_swept_and_what_the_living_write_is_kept(good):
+    left = [
+        good.with_name(f".{name}.tmp") for name in ("good.safetensors.dead", "good.safetensors.alive", "other.dead")
+    ]
+    for path in left:
+        path.touch()
+        os.utime(path, (0, 0) if "dead" in path.name else None)
+    write(good)
+    assert {path for path in left if path.exists()} == set(left[1:])
 
 
 def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
@@ -504,7 +492,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_disk_that_fills_up_keeps_the_old_pair(good, little_room):
+def test_a_disk_that_fills_up_keeps_the_old_file(good, little_room):
     before = {file.name: file.read_bytes() for file in good.parent.iterdir()}
     for room in range(0, max(map(len, before.values())), 97):
         with (
@@ -540,12 +528,12 @@ def record(event, args):
 
 @pytest.fixture(scope="module")
 def fuzzed(tmp_path_factory):
-    """A good pair as bytes, with the folder for its mutants; loaded once, so that all imports are done."""
+    """A good file as bytes, with the folder for its mutants; loaded once, so that all imports are done."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(RECIPES, "tiny", Recipe(Tiny, lambda split: (), {}))
+        patch.setitem(parts.PARTS, "Tiny", Tiny)
         path = write(tmp_path_factory.mktemp("fuzz") / "a.safetensors")
         load(path)
-    return path, path.read_bytes(), path.with_suffix(".json").read_bytes()
+    return path, path.read_bytes(), json.dumps(metadata(path))
 
 
 def mutants(what):
@@ -564,16 +552,16 @@ def mutate(blob, changes, cut):
 @settings(
     max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(st.one_of(mutants("weights"), mutants("sealed"), mutants("card")))
+@given(st.one_of(mutants("file"), mutants("card")))
 def test_a_mutant_is_loaded_or_refused_and_runs_nothing(fuzzed, mutant):
     global watching
     path, blob, text = fuzzed
     what, changes, cut = mutant
-    path.write_bytes(blob), path.with_suffix(".json").write_bytes(text)
+    path.write_bytes(blob)
     if what == "card":
-        path.with_suffix(".json").write_bytes(mutate(text, changes, cut))
+        card_text(path, mutate(text.encode(), changes, cut).decode("latin-1"))
     else:
-        (seal if what == "sealed" else Path.write_bytes)(path, mutate(blob, changes, cut))
+        path.write_bytes(mutate(blob, changes, cut))
     seen.clear()
     watching = True
     try:
@@ -581,7 +569,8 @@ def test_a_mutant_is_loaded_or_refused_and_runs_nothing(fuzzed, mutant):
     except CheckpointError:
         pass
     else:
-        assert what != "weights" or path.read_bytes() == blob  # damage is never taken for the file
+        kept = weights(path)
+        assert all(torch.equal(kept[name], each) for name, each in safetensors.torch.load(blob).items())
     finally:
         watching = False
     assert seen == []
@@ -601,16 +590,17 @@ def test_every_shipped_checkpoint_loads_and_is_small(monkeypatch):
     sizes = {name: (checkpoints.SHIPPED / f"{name}.safetensors").stat().st_size for name in checkpoints.names()}
     for name in sizes:
         assert not load(name).training
-        assert checkpoints.card(name)["recipe"] in RECIPES
+        card = checkpoints.card(name)
+        assert card["recipe"] in RECIPES and card["model"]["part"] == type(load(name)).__name__
     assert max(sizes.values(), default=0) <= 4_000_000 and sum(sizes.values()) <= 25_000_000
 
 
-def test_atomic_writes_where_it_can(tmp_path):
-    with cards.atomic(tmp_path / "a.npz") as file:
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    with files.whole(tmp_path / "a.npz") as file:
         file.write(b"whole")
         assert not (tmp_path / "a.npz").exists()
     assert (tmp_path / "a.npz").read_bytes() == b"whole"
-    with pytest.raises(KeyboardInterrupt), cards.atomic(tmp_path / "a.npz") as file:
+    with pytest.raises(KeyboardInterrupt), files.whole(tmp_path / "a.npz") as file:
         file.write(b"half")
         raise KeyboardInterrupt
     assert (tmp_path / "a.npz").read_bytes() == b"whole" and os.listdir(tmp_path) == ["a.npz"]

@@ -1,5 +1,7 @@
 """The classifier whose features the course measures in, and the one that knows noise."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -30,6 +32,32 @@ def test_terms_are_cross_entropy_and_accuracy():
     assert torch.allclose(terms["loss"], F.cross_entropy(model(x), y))
     assert terms["accuracy"].item() == pytest.approx((model(x).argmax(1) == y).float().mean().item())
     assert torch.equal(model.loss(x, y), terms["loss"])
+
+
+@pytest.mark.parametrize("size, channels", [(8, 1), (28, 1), (32, 3)])
+def test_other_sizes_and_colours_are_learned(size, channels):
+    torch.manual_seed(0)
+    y = torch.arange(24) % 3
+    x = 0.3 * torch.randn(24, channels, size, size) + (y - 1.0)[:, None, None, None]
+    for model in (
+        Classifier(classes=3, width=4, size=size, channels=channels),
+        NoisyClassifier(cosine(), classes=3, width=8, size=size, channels=channels),
+    ):
+        optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+        losses = []
+        for _ in range(30):
+            losses.append(model.loss(x, y))
+            optimizer.zero_grad()
+            losses[-1].backward()
+            optimizer.step()
+        assert torch.stack(losses[-5:]).mean() < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("make", [Classifier, partial(NoisyClassifier, cosine())])
+@pytest.mark.parametrize("size", [4, 10, 15])
+def test_sizes_that_cannot_be_halved_twice_are_refused(make, size):
+    with pytest.raises(ValueError, match=f"size: got {size}, expected"):
+        make(size=size)
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 12, 12), (2, 3, 16, 16), (16, 16), (2, 1, 8, 16)])

@@ -1,25 +1,21 @@
-"""CLIP equals transformers' CLIPModel on the same weights; published folders load; what it is used for adds up."""
+"""CLIP: its loss, its vectors, its guides, and what it is used for. Against transformers: pretrained/."""
 
-import json
 import math
-import pickle
 import re
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from minidiff import data
-from minidiff.clip import CLIP, NoisyCLIP, VisionTransformer, classifier, contrastive, embed, recall, zero_shot
-from minidiff.data.scenes import COLOURS as NAMES
-from minidiff.data.scenes import SHAPES
-from minidiff.pretrained import COLOURS, PublishedTokenizer, from_folder
+from minidiff.clip import CLIP, NoisyCLIP, classifier, contrastive, embed, recall, zero_shot
+from minidiff.data.shapes.scene import COLOURS as NAMES
+from minidiff.data.shapes.scene import SHAPES
+from minidiff.lessons.lesson10 import claims as lesson10
+from minidiff.lessons.lesson10 import guided as guided10
 from minidiff.schedule import cosine
-from minidiff.scorecard import guided10, lesson10
-from minidiff.text import TextEncoder, Tokenizer
+from minidiff.transformer import TextEncoder, Tokenizer, VisionTransformer
 
 LABELS = ["red circle", "blue square", "green cross"]
 TOKENIZER = Tokenizer.train([f"this is a photo of there {' '.join(LABELS)}"])
@@ -34,134 +30,8 @@ def small(**options) -> CLIP:
 
 def noisy() -> NoisyCLIP:
     vision = VisionTransformer(8, 4, 16, 1, 2, time=True)
-    torch.nn.init.normal_(vision.embed_time[-1].weight)  # a new one does not tell times apart
+    torch.nn.init.normal_(vision.time_embed[-1].weight)  # a new one does not tell times apart
     return NoisyCLIP(vision, TextEncoder(TOKENIZER.vocabulary, 16, 1, 2), cosine(), 12, TOKENIZER)
-
-
-def published(folder, end=98, **vision):
-    """A CLIPModel of random weights, biases and norms too, and the folder that it is saved in."""
-    text = dict(vocab_size=99, hidden_size=32, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4)
-    text |= dict(max_position_embeddings=16, eos_token_id=end, bos_token_id=97)
-    seeing = dict(hidden_size=48, intermediate_size=192, num_hidden_layers=3, num_attention_heads=3, image_size=24)
-    seeing |= dict(patch_size=8) | vision
-    model = CLIPModel(CLIPConfig(text_config=text, vision_config=seeing, projection_dim=20)).eval()
-    for name, weight in model.named_parameters():
-        if name != "logit_scale":
-            torch.nn.init.normal_(weight, std=0.3)
-    model.save_pretrained(folder)
-    return model
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory):
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("clip")
-    return published(folder), from_folder(folder), folder
-
-
-def batch(rows=6):
-    x, ids = torch.rand(rows, 3, 24, 24) * 2 - 1, torch.randint(0, 97, (rows, 16))
-    ids[torch.arange(rows), torch.randint(2, 16, (rows,))] = 98
-    return x, ids
-
-
-def normalised(x):
-    mean, std = (torch.tensor(COLOURS[name])[:, None, None] for name in ("image_mean", "image_std"))
-    return (x / 2 + 0.5 - mean) / std
-
-
-def test_a_published_folder_is_the_same_model(both):
-    theirs, ours, _ = both
-    x, ids = batch()
-    with torch.no_grad():
-        out = theirs(input_ids=ids, pixel_values=normalised(x), return_loss=True)
-        torch.testing.assert_close(ours.encode_image(x), out.image_embeds, atol=1e-5, rtol=0)
-        torch.testing.assert_close(ours.encode_text(ids), out.text_embeds, atol=1e-5, rtol=0)
-        torch.testing.assert_close(ours.scale * ours.similarity(x, ids), out.logits_per_image, atol=1e-4, rtol=0)
-        torch.testing.assert_close(ours.loss(x, ids), out.loss, atol=1e-5, rtol=0)
-    assert not ours.training
-
-
-def test_the_vision_tower_is_transformers(both):
-    theirs, ours, folder = both
-    grey = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}  # what folds into the first layer is then nothing
-    (folder / "preprocessor_config.json").write_text(json.dumps(grey))
-    plain = from_folder(folder)
-    (folder / "preprocessor_config.json").unlink()
-    x, _ = batch()
-    with torch.no_grad():
-        torch.testing.assert_close(plain.vision(x), theirs.vision_model(x).pooler_output, atol=1e-5, rtol=0)
-        assert (plain.vision(x) - ours.vision(x)).abs().max() > 0.01
-
-
-def test_older_folders_mean_the_last_id_by_2(tmp_path):
-    theirs, (_, ids) = published(tmp_path, end=2), batch()
-    with torch.no_grad():
-        wanted = F.normalize(theirs.get_text_features(ids).pooler_output, dim=1)
-        torch.testing.assert_close(from_folder(tmp_path).encode_text(ids), wanted, atol=1e-5, rtol=0)
-
-
-def test_what_a_folder_lacks_is_said(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"config.json and model.safetensors missing.*clip-vit-large-patch14"):
-        from_folder(tmp_path / "nowhere")
-    published(tmp_path, hidden_act="gelu")
-    with pytest.raises(ValueError, match="the vision model has gelu, 192 inside 48; expected quick_gelu"):
-        from_folder(tmp_path)
-    (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match=": model.safetensors missing"):
-        from_folder(tmp_path)
-
-
-class Trap:
-    """Unpickled, it would leave a file."""
-
-    def __reduce__(self):
-        return Path.touch, (Path("sprung"),)
-
-
-@pytest.mark.parametrize(
-    "name, damage",
-    [
-        ("config.json", lambda blob: blob[:50]),
-        ("config.json", lambda blob: b"[]"),
-        ("config.json", lambda blob: b"\xff"),
-        ("model.safetensors", lambda blob: blob[:-1]),
-        ("model.safetensors", lambda blob: b""),
-        ("model.safetensors", lambda blob: pickle.dumps(Trap())),
-        ("model.safetensors", lambda blob: blob.replace(b"visual_projection", b"visual_projectiom")),
-        ("preprocessor_config.json", lambda blob: b"<html>Please log in</html>"),
-    ],
-)
-def test_a_damaged_file_of_a_folder_is_named(both, tmp_path, monkeypatch, name, damage):
-    monkeypatch.chdir(tmp_path)
-    for file in both[2].iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    whole = (tmp_path / name).read_bytes() if (tmp_path / name).exists() else b""
-    (tmp_path / name).write_bytes(damage(whole))
-    with pytest.raises(ValueError, match=f"{name}: cannot be read as a CLIP's .*(?s:.*); download it again"):
-        from_folder(tmp_path)
-    assert not Path("sprung").exists()
-
-
-TEXTS = ["A photo  of a cat", "it's 42 dogs!?", "猫 café", "", "the the_end", "20 m² and 2½x ⅷb"]
-
-
-def test_the_published_tokenizer_is_transformers(tmp_path):
-    bytes_ = [chr(b) for b in range(256) if 33 <= b <= 126 or 161 <= b <= 172 or b >= 174]
-    bytes_ += [chr(256 + i) for i in range(256 - len(bytes_))]
-    merges = ["t h", "th e</w>", "c a", "ca t</w>", "p h", "o f</w>", "d o", "o g"]
-    pieces = [*bytes_, *(b + "</w>" for b in bytes_), *(pair.replace(" ", "") for pair in merges)]
-    vocab = {piece: i for i, piece in enumerate([*pieces, "<|startoftext|>", "<|endoftext|>"])}
-    (tmp_path / "vocab.json").write_text(json.dumps(vocab))
-    (tmp_path / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n")
-    theirs = CLIPTokenizer(vocab=vocab, merges=[tuple(pair.split()) for pair in merges])
-    ours = PublishedTokenizer(tmp_path, 32)
-    wanted = theirs(TEXTS, padding="max_length", max_length=32, return_tensors="pt").input_ids
-    assert ours(TEXTS).tolist() == wanted.tolist()
-    with pytest.raises(ValueError, match="texts: got one of 6 tokens"):
-        PublishedTokenizer(tmp_path, 5)("the 1 2 3")
-    published(tmp_path)
-    assert from_folder(tmp_path).tokenizer("the cat").shape == (1, 16)
 
 
 def test_the_loss_is_the_mean_of_two_cross_entropies():

@@ -1,6 +1,8 @@
 """The denoiser: exact predictions give the exact estimate of x0; the loss asks for the right thing."""
 
+import json
 import math
+import warnings
 
 import pytest
 import torch
@@ -8,18 +10,31 @@ from diffusers import DDPMScheduler
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
-from minidiff import data, loop, schedule
-from minidiff.denoiser import PREDICTS, Denoiser, VariationalDenoiser, bound, bound_terms
-from minidiff.train import Ema, fit, run
+from minidiff import data, schedule
+from minidiff.denoiser import (
+    PREDICTS,
+    TIMES,
+    WEIGHTS,
+    Denoiser,
+    PairedDenoiser,
+    VariationalDenoiser,
+    bound,
+    bound_terms,
+)
+from minidiff.recipes import digits, folder
+from minidiff.sampler import last, sample, times
+from minidiff.support import parts
+from minidiff.train import Ema, fit, loop, run
+from minidiff.unet import UNet
 
 SCHEDULES = {
     "linear": schedule.linear,
     "cosine": schedule.cosine,
     "linear-100": lambda: schedule.linear(100),
-    "flow": schedule.flow,
+    "straight": schedule.straight,
     "variance exploding": lambda: schedule.variance_exploding(0.01, 5.0),
 }
-PAIRS = [(p, name) for p in PREDICTS for name in SCHEDULES if (p, name) != ("eps", "flow")]
+PAIRS = [(p, name) for p in PREDICTS for name in SCHEDULES if (p, name) != ("eps", "straight")]
 VARIANCES = ("small", "large")
 GRID = torch.linspace(0.001, 1, 16, dtype=torch.float64)
 
@@ -104,7 +119,7 @@ def test_at_t_0_the_estimate_is_the_clean_picture_or_what_an_x0_network_says(pre
 def test_pictures_in_float32_keep_their_shape_and_dtype():
     x = torch.randn(16, 1, 16, 16)
     for predict in PREDICTS.keys() - {"eps"}:
-        out = Denoiser(Fixed(), schedule.flow(), predict)(x, torch.linspace(0, 1, 16))
+        out = Denoiser(Fixed(), schedule.straight(), predict)(x, torch.linspace(0, 1, 16))
         assert out.shape == x.shape and out.dtype == x.dtype and torch.isfinite(out).all()
 
 
@@ -255,8 +270,8 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path, monkeypatch
         ticks = fit(again, batches, 12, ema=average, resume=tmp_path / "state")
         steps = [tick.step for tick, _ in zip(ticks, range(stop))]
     assert steps == [*range(5, 12)]
-    for whole, parts in ((model, again), (ema.model, average.model)):
-        assert all(torch.equal(*pair) for pair in zip(whole.parameters(), parts.parameters()))
+    for whole, resumed in ((model, again), (ema.model, average.model)):
+        assert all(torch.equal(*pair) for pair in zip(whole.parameters(), resumed.parameters()))
 
 
 def test_it_is_built_on_the_meta_device_as_a_checkpoint_is_compared():
@@ -268,12 +283,17 @@ def test_it_is_built_on_the_meta_device_as_a_checkpoint_is_compared():
 
 # What is refused.
 
+ROUND = schedule.Schedule(lambda t: (torch.cos(t * math.pi / 2), torch.sin(t * math.pi / 2)))
+
 
 @pytest.mark.parametrize(
     "arguments, error, told",
     [
         (dict(predict="noise"), ValueError, "predict: got 'noise'"),
-        (dict(schedule=schedule.flow()), ValueError, r"predict: got 'eps' with alpha\(1\) = 0"),
+        (dict(schedule=schedule.straight()), ValueError, r"predict: got 'eps' with alpha\(1\) = 0"),
+        (dict(schedule=ROUND), ValueError, r"predict: got 'eps' with alpha\(1\) = 6.1e-17"),
+        (dict(weight="min-snr"), ValueError, "weight: got 'min-snr'.*'min-snr-5'"),
+        (dict(times=0.5), ValueError, "times: got 0.5.*'uniform'"),
         (dict(drop=0.1), ValueError, "drop: got 0.1 without null"),
         (dict(drop=1.5, null=3), ValueError, "drop: got 1.5"),
         (dict(focus=0.5), ValueError, "focus: got 0.5, expected two times"),
@@ -302,6 +322,154 @@ def test_bad_pictures_and_times_are_named():
             model(*bad)
     with pytest.raises(ValueError, match=r"eps: got shape \(1, 2\)"):
         model.losses(x, 0.5, x[:1])
+
+
+class Answers(nn.Module):
+    """A network that answers what the test says."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, x, t, cond):
+        return self.answer(x)
+
+
+@pytest.mark.parametrize(
+    "shape, answer, error, told",
+    [
+        ((4, 2), lambda x: x[:, :1], ValueError, r"net: got shape \(4, 1\) from it, expected that of x, \(4, 2\)"),
+        ((4, 1), lambda x: x[:, 0], ValueError, r"net: got shape \(4,\)"),
+        ((4, 3, 5, 5), lambda x: x[:, :1], ValueError, r"net: got shape \(4, 1, 5, 5\)"),
+        ((4, 1, 5, 5), lambda x: x[:1], ValueError, r"net: got shape \(1, 1, 5, 5\)"),
+        ((4, 2), lambda x: {"sample": x}, TypeError, "net: got dict from it, expected a tensor of x's shape"),
+    ],
+)
+def test_an_answer_of_another_shape_is_refused_and_never_broadcast(shape, answer, error, told):
+    model, x = Denoiser(Answers(answer), schedule.cosine()), torch.zeros(shape)
+    for ask in (lambda: model(x, 0.5), lambda: model.losses(x, 0.5, x), lambda: model.loss(x)):
+        with pytest.raises(error, match=told):
+            ask()
+
+
+def test_a_network_with_labels_that_is_told_no_null_is_warned_of():
+    net = Fixed()
+    net.classes = 3
+    with pytest.warns(UserWarning, match="null: got None for a network with 3 labels, which cannot be guided without"):
+        Denoiser(net, schedule.cosine())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Denoiser(net, schedule.cosine(), null=3)
+        Denoiser(Fixed(), schedule.cosine())
+        with torch.device("meta"):  # planned, without their weights
+            digits.ddpm(), digits.ddpm_levels(Denoiser), folder.small(), folder.paper()
+
+
+# Weights and times of the loss.
+
+
+@pytest.mark.parametrize("predict, name", PAIRS)
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_a_weight_is_that_of_the_squared_error_of_the_estimate_of_x0(predict, name, weight):
+    path, (x0, eps), t = SCHEDULES[name](), torch.randn(2, 16, 3, dtype=torch.float64), GRID[:-1]
+    x0, eps = x0[:-1], eps[:-1]
+    model = Denoiser(Fixed(0.3), path, predict, weight=weight, times=lambda n: t)
+    snr = path.log_snr(t).exp()
+    wanted = {"x0": 1 + 0 * snr, "snr": snr, "snr+1": snr + 1, "truncated-snr": snr.clamp(min=1)}
+    factor = wanted.get(weight, snr.clamp(max=5))
+    error = (model(path.add_noise(x0, t, eps), t) - x0).square().mean(1)
+    torch.testing.assert_close(model.loss(x0, eps=eps), (factor * error).mean())
+
+
+@pytest.mark.parametrize("weight, predict", [("snr", "eps"), ("x0", "x0"), ("snr+1", "v")])
+def test_a_weight_of_its_own_is_what_a_prediction_has_without(weight, predict):
+    x0, eps = torch.randn(2, 300, 2, dtype=torch.float64)
+    losses = []
+    for choice in (weight, None):
+        torch.manual_seed(2)
+        losses.append(Denoiser(Fixed(0.3), schedule.cosine(), predict, weight=choice).loss(x0, eps=eps))
+    torch.testing.assert_close(*losses)
+
+
+def test_a_weight_may_be_a_function_of_the_log_snr():
+    x0, path = torch.randn(300, 2), schedule.straight()
+    losses = []
+    for weight in ("snr", torch.exp, lambda log_snr: 2 * log_snr.exp()):
+        torch.manual_seed(2)
+        losses.append(Denoiser(Fixed(0.3), path, "flow", weight=weight).loss(x0).item())
+    assert losses[0] == losses[1] == pytest.approx(losses[2] / 2)
+    with pytest.raises(TypeError, match=r"weight\(log_snr\): got 1.0"):
+        Denoiser(Fixed(), path, "flow", weight=lambda log_snr: 1.0).loss(x0)
+
+
+def drawn(times, focus=None, n=20_000):
+    model = Denoiser(Fixed(), schedule.cosine(), focus=focus, times=times)
+    model.loss(torch.zeros(n, 1))
+    return model.net.asked[0][1].sort().values
+
+
+def test_times_are_drawn_as_they_are_named():
+    even = (torch.arange(20_000) + 0.5) / 20_000
+    uniform = drawn("uniform")
+    assert (uniform - even).abs().max() < 0.015 and uniform.unique().numel() > 15_000 and uniform[0] > 0
+    spread = drawn("spread")
+    assert (spread - even).abs().max() < 0.0012 and torch.isin(spread, schedule.cosine().grid).all()
+    assert torch.equal(drawn("grid").unique(), schedule.cosine().grid)
+    normal = drawn("logit-normal").logit()
+    assert abs(normal.mean().item()) < 0.03 and normal.std().item() == pytest.approx(1, abs=0.03)
+    assert torch.equal(drawn(lambda n: torch.full((n,), 0.25)), torch.full((20_000,), 0.25))
+    assert set(TIMES) == {"grid", "spread", "uniform", "logit-normal"}
+
+
+def test_a_focus_moves_half_of_the_times_however_they_are_drawn():
+    t = drawn(lambda n: torch.full((n,), 0.9), focus=(0.2, 0.4))
+    assert t.unique().tolist() == pytest.approx([0.38, 0.9])
+    assert (t < 0.5).float().mean().item() == pytest.approx(0.5, abs=0.02)
+
+
+def test_times_without_noise_or_of_another_number_are_refused():
+    for answer, told in [
+        (torch.zeros(4), "got 0, where there is no noise"),
+        (torch.ones(3), r"expected shape \(4\)"),
+        (torch.full((4,), 1.5), "got values from 1.5 to 1.5"),
+    ]:
+        with pytest.raises(ValueError, match=rf"times\(n\): .*{told}"):
+            drawn(lambda n, answer=answer: answer, n=4)
+
+
+# Pairs.
+
+
+def test_on_pairs_it_learns_the_way_from_each_eps_to_its_x0():
+    """Points and others 3 to the right of them: noise drawn anew would teach to end anywhere on the ring."""
+    x0, path = data.ring(2000), schedule.straight()
+    model = PairedDenoiser(Small(), path, "flow")
+    run(fit(model, data.batches(x0, x0 + torch.tensor([3.0, 0.0]), size=128), 300, lr=1e-2))
+    end = last(sample(model, x0[:200] + torch.tensor([3.0, 0.0]), times(2), path))
+    assert (end - x0[:200]).abs().mean() < 0.1
+
+
+def test_a_pair_may_have_a_condition_and_must_be_of_one_shape():
+    model, x = PairedDenoiser(Fixed(), schedule.cosine(), "v", null=3), torch.zeros(4, 2)
+    model.loss(x, x, torch.tensor([0, 1, 2, 3]))
+    assert model.net.asked[0][2].tolist() == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match=r"eps: got shape \(4, 1\)"):
+        model.loss(x, x[:, :1])
+
+
+# As a checkpoint and a pickle keep it.
+
+
+def test_it_is_built_again_from_its_description_and_from_a_pickle(tmp_path):
+    net = UNet(widths=(8, 8), classes=3)
+    model = Denoiser(net, schedule.cosine(50), "v", null=3, drop=0.1, focus=(0.2, 0.6), weight="snr", times="uniform")
+    described = json.loads(json.dumps(parts.describe(model)))
+    assert described["schedule"] == {"part": "cosine", "steps": 50} and described["times"] == "uniform"
+    assert parts.describe(parts.build(described)) == described
+    torch.save(model, tmp_path / "model.pt")
+    again = torch.load(tmp_path / "model.pt", weights_only=False)
+    x = torch.randn(2, 1, 8, 8)
+    assert torch.equal(again(x, 0.3), model(x, 0.3))
 
 
 # The bound in nats.
@@ -364,9 +532,10 @@ def test_training_on_the_bound_lowers_it():
     assert bound(model, model.schedule, x0, 50).mean() < 0.8 * before
 
 
-def test_the_bound_has_no_focus():
-    model = VariationalDenoiser(Fixed(), schedule.cosine(), focus=(0.2, 0.6))
-    with pytest.raises(ValueError, match=r"focus: got \(0.2, 0.6\), expected None"):
+@pytest.mark.parametrize("own", [{"focus": (0.2, 0.6)}, {"weight": "snr"}, {"times": "uniform"}])
+def test_the_bound_has_its_own_times_and_weights(own):
+    model = VariationalDenoiser(Fixed(), schedule.cosine(), **own)
+    with pytest.raises(ValueError, match=f"{[*own][0]}: got .*, expected None: the bound has its own"):
         model.loss(torch.zeros(4, 1))
 
 

@@ -55,9 +55,22 @@ def test_act_norm_starts_where_its_first_batch_has_mean_0_and_deviation_1(dims):
 
 def test_act_norm_does_not_start_in_eval_mode_nor_divide_by_zero():
     layer, x = ActNorm(2), torch.ones(8, 2)
-    assert torch.equal(layer.eval()(x)[0], x) and not layer.ready
+    assert torch.equal(layer.eval()(x)[0], x) and not layer.initialized
     z, log_det = layer.train()(x)
     assert z.abs().max() == 0 and torch.isfinite(log_det).all()
+
+
+def test_a_number_that_does_not_change_in_the_first_batch_keeps_its_scale():
+    """Else the act-norms of a flow would multiply it by 100 each, and the next batch by 100^4."""
+    x = torch.randn(200, 3, generator=seeded())
+    x[:, 1] = 0.3
+    torch.manual_seed(0)
+    model = Flow((3,), couplings=3, width=8).train()
+    model(x)
+    scales = torch.stack([layer.log_scale for layer in model.layers if isinstance(layer, ActNorm)])
+    assert torch.equal(scales[:, 1], torch.zeros(4)) and (scales[0, [0, 2]] != 0).all()
+    losses = [tick.loss.item() for tick in fit(model, data.batches(x, size=50), 60, 5e-3)]
+    assert max(losses) < 5 and losses[-1] < losses[0]
 
 
 def test_logit_is_the_inverse_of_a_sigmoid_with_autograds_slope():
@@ -228,6 +241,21 @@ def test_temperature_tempers_an_additive_flow_and_not_an_affine_one():
         assert (difference.std() < 1e-3) == additive
 
 
+def test_a_net_of_ones_own_decides_in_every_coupling():
+    asked = []
+
+    def net(dims, out):
+        asked.append((dims, out))
+        return nn.Sequential(nn.Linear(dims, 6), nn.Tanh(), nn.Linear(6, out))
+
+    model = Flow((1, 2, 3), couplings=4, net=net).double().eval()
+    assert asked == [(6, 12)] * 4
+    x = torch.randn(5, 1, 2, 3, generator=seeded(), dtype=torch.float64)
+    z, log_det = model(x)
+    assert torch.allclose(model.inverse(z), x) and torch.allclose(log_det, log_dets_of_autograd(model, x))
+    assert log_det.std() > 0
+
+
 def test_a_short_training_bends_a_gaussian_into_moons():
     torch.manual_seed(0)
     x = data.moons(2000)
@@ -254,6 +282,8 @@ def test_a_short_training_bends_a_gaussian_into_moons():
         (lambda: Flow((2,)).bound(torch.zeros(3, 2)), "bin: got 0"),
         (lambda: Coupling(torch.zeros(2, 2), nn.Identity()), "mask: got"),
         (lambda: ActNorm(0), "dims: got 0"),
+        (lambda: Flow((2,)).loss(torch.zeros(1, 2)), "x: got 1 row in the first batch, expected at least 2"),
+        (lambda: Flow((2,), net=lambda dims, out: nn.Linear(dims, dims)), r"net\(dims, out\)\(x\): .* \(2, 4\)"),
         (lambda: Logit(1, 0), "high: got 0"),
         (lambda: Logit(0, 1, margin=0.5), "margin: got 0.5"),
     ],
@@ -261,3 +291,8 @@ def test_a_short_training_bends_a_gaussian_into_moons():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_net_is_a_function_that_makes_networks_and_not_one_of_them():
+    with pytest.raises(TypeError, match=r"net: got a Linear, expected a function \(dims, out\)"):
+        Flow((2,), net=nn.Linear(2, 4))

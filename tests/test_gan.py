@@ -1,6 +1,6 @@
 """Lesson 04's module: losses against their formulas, the penalty against autograd, the two-player loop against a hand.
 
-The parts of the loop that `gan.fit` shares with `train.fit` are tested there; here that they hold for two players.
+The parts that `fit_adversarial` shares with `fit` are tested there; here that they hold for two players.
 """
 
 import math
@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from minidiff import data, gan, loop, seeded
+from minidiff import data, gan, seeded
 from minidiff.gan import GAN, Discriminator, Generator, NonSaturating, Wasserstein, gradient_penalty
-from minidiff.noise import numbered
-from minidiff.train import Ema, Tick, run
+from minidiff.support.rng import numbered
+from minidiff.train import Ema, Tick, fit_adversarial, loop, run
 
 
 def made(seed=0, **options):
@@ -110,6 +110,63 @@ def test_shapes_in_and_out(size, classes):
         assert len(discriminator(x[:1].expand(3, *x.shape[1:]), torch.arange(3)).unique()) == 3
 
 
+@pytest.mark.parametrize("size, channels", [(28, 1), (32, 3)])
+def test_other_sizes_and_colours(size, channels):
+    model = made(code=4, size=size, channels=channels)
+    x = torch.rand(3, channels, size, size) * 2 - 1
+    assert model.sample(2).shape == (2, channels, size, size)
+    assert model.discriminator_terms(x)["loss"].isfinite() and model.generator_loss(3).isfinite()
+
+
+class Labelled(nn.Module):
+    """A network of one's own that reads a label: a linear layer for each."""
+
+    def __init__(self, inside, out):
+        super().__init__()
+        self.layer, self.label = nn.Linear(inside, out), nn.Embedding(3, out)
+
+    def forward(self, x, y):
+        return self.layer(x) + self.label(y)
+
+
+@pytest.mark.parametrize("out", [1, None])
+def test_networks_of_ones_own_score_as_a_row_or_a_column_alike(out):
+    """A judge that says (B, 1) is read as one that says (B,): nothing is broadcast to (B, B)."""
+    judge = nn.Sequential(nn.Linear(5, 1), nn.Flatten(0) if out is None else nn.Identity())
+    model = made(code=2, generator=nn.Linear(2, 5), discriminator=judge, penalty=1.0)
+    x = torch.randn(4, 5)
+    torch.manual_seed(1)
+    loss = model.discriminator_terms(x)["loss"]
+    torch.manual_seed(1)
+    fake = model.generator(torch.randn(4, 2)).detach()
+    scores = [judge[0](each)[:, 0] for each in (x, fake)]
+    penalty = gradient_penalty(lambda mixed: judge[0](mixed)[:, 0], x, fake)
+    assert torch.allclose(loss, NonSaturating().discriminator(*scores) + penalty)
+    assert model.sample(7).shape == (7, 5)
+
+
+def test_labelled_networks_of_ones_own_are_called_with_the_labels():
+    model = made(code=2, classes=3, generator=Labelled(2, 5), discriminator=Labelled(5, 1))
+    y = torch.tensor([2, 0, 1])
+    z = torch.randn(3, 2, generator=seeded())
+    assert torch.equal(model.sample(3, y, generator=seeded()), model.generator(z, y))
+    assert model.discriminator_terms(torch.randn(3, 5), y)["loss"].isfinite()
+    with pytest.raises(ValueError, match="y: got none, but the model has 3 classes"):
+        model.sample(2)
+    with pytest.raises(ValueError, match="y: got labels, but the model has 0 classes"):
+        made(generator=nn.Linear(2, 2)).sample(1, y[:1])
+
+
+def test_answers_of_another_shape_are_named():
+    x = torch.randn(4, 2)
+    with pytest.raises(ValueError, match=r"generator\(z\): got shape \(4, 3\), expected that of x, \(4, 2\)"):
+        made(generator=nn.Linear(2, 3)).discriminator_terms(x)
+    with pytest.raises(ValueError, match=r"discriminator\(x\): .* \(4, 3\), expected shape \(4\)"):
+        made(discriminator=nn.Linear(2, 3)).discriminator_terms(x)
+    with pytest.raises(ValueError, match=r"fake: got shape \(1, 2\), expected that of real, \(4, 2\)"):
+        gradient_penalty(lambda mixed: mixed.sum(1), x, x[:1])
+
+
 def test_bad_input_is_named():
     model, labelled = made(size=16), made(size=16, classes=10)
     with pytest.raises(ValueError, match="y: got labels, but the model has 0 classes"):
@@ -127,9 +184,9 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="turns: got 0"):
         GAN(turns=0)
     with pytest.raises(TypeError, match="gan: got Linear"):
-        gan.fit(nn.Linear(2, 2), points(1), 1)
+        fit_adversarial(nn.Linear(2, 2), points(1), 1)
     with pytest.raises(ValueError, match="betas: got 1"):
-        gan.fit(made(), points(1), 1, betas=(0.5, 1.0))
+        fit_adversarial(made(), points(1), 1, betas=(0.5, 1.0))
 
 
 def test_samples_are_the_generators_of_scaled_normal_codes():
@@ -174,7 +231,7 @@ def test_fit_is_the_loop_one_would_write(turns, penalty):
     objective = Wasserstein() if penalty else NonSaturating()
     model, hand = (made(objective=objective, penalty=penalty, turns=turns) for _ in range(2))
     batches, lam = points(16), penalty
-    ticks = list(gan.fit(model, batches, 12, lr=0.01, betas=(0.4, 0.8)))
+    ticks = list(fit_adversarial(model, batches, 12, lr=0.01, betas=(0.4, 0.8)))
     nets = hand.discriminator, hand.generator
     optimisers = [torch.optim.Adam(net.parameters(), betas=(0.4, 0.8), foreach=False) for net in nets]
     for k in range(12):
@@ -202,7 +259,7 @@ def test_fit_is_the_loop_one_would_write(turns, penalty):
 def test_each_player_moves_alone():
     """With a generator that does not listen nothing but the discriminator's own step may change it."""
     model = made()
-    game = gan.fit(model, points(4), 4)
+    game = fit_adversarial(model, points(4), 4)
     before = [weights(model.discriminator), weights(model.generator)]
     for optimiser in game.optimisers:
         optimiser.param_groups[0]["lr"] = 0.01
@@ -215,10 +272,10 @@ def test_each_player_moves_alone():
 
 def test_a_tick_is_that_of_train():
     model = made()
-    ticks = run(gan.fit(model, points(6), 6))
+    ticks = run(fit_adversarial(model, points(6), 6))
     assert len(ticks) == 6 and isinstance(ticks[0], Tick) and [tick.step for tick in ticks] == [*range(6)]
     assert not any(x.requires_grad for tick in ticks for x in (tick.loss, *tick.parts.values()))
-    game = gan.fit(model, points(6), 6)
+    game = fit_adversarial(model, points(6), 6)
     next(game)
     assert (game.step, game.position, game.total, model.training) == (1, 1, 6, False)
 
@@ -226,7 +283,7 @@ def test_a_tick_is_that_of_train():
 def test_the_seed_alone_decides_and_the_callers_numbers_go_on():
     def trained(seed=0, body=lambda: None):
         model = made()
-        for _ in gan.fit(model, points(5), 5, seed=seed):
+        for _ in fit_adversarial(model, points(5), 5, seed=seed):
             body()
         return weights(model)
 
@@ -240,16 +297,16 @@ def test_a_resumed_game_ends_with_the_same_weights(tmp_path, monkeypatch):
     options = dict(objective=Wasserstein(), penalty=1.0, turns=2)
     whole, state = made(**options), tmp_path / "state"
     average = Ema(whole, 0.9)
-    run(gan.fit(whole, points(40), 20, ema=average))
-    for tick in gan.fit(part := made(**options), points(40), 20, ema=Ema(part, 0.9), resume=state):
+    run(fit_adversarial(whole, points(40), 20, ema=average))
+    for tick in fit_adversarial(part := made(**options), points(40), 20, ema=Ema(part, 0.9), resume=state):
         if tick.step == 10:
             break
     again = made(seed=9, **options)
     ema = Ema(again, 0.9)
-    assert [tick.step for tick in gan.fit(again, points(40), 20, ema=ema, resume=state)] == [*range(8, 20)]
+    assert [tick.step for tick in fit_adversarial(again, points(40), 20, ema=ema, resume=state)] == [*range(8, 20)]
     assert torch.equal(weights(again, ema.model), weights(whole, average.model))
     with pytest.raises(ValueError, match="another run.*betas"):
-        gan.fit(made(**options), points(40), 20, ema=Ema(part, 0.9), resume=state, betas=(0.9, 0.999))
+        fit_adversarial(made(**options), points(40), 20, ema=Ema(part, 0.9), resume=state, betas=(0.9, 0.999))
 
 
 @pytest.mark.parametrize("player", ["discriminator", "generator"])
@@ -258,7 +315,7 @@ def test_what_is_not_finite_is_named(player):
     with torch.no_grad():
         next(getattr(model, player).parameters())[0, 0] = math.nan
     with pytest.raises(FloatingPointError, match="step 0: .*not finite"):
-        run(gan.fit(model, points(3), 3))
+        run(fit_adversarial(model, points(3), 3))
 
 
 def test_a_generators_gradient_that_is_not_finite_is_named_too():
@@ -269,7 +326,7 @@ def test_a_generators_gradient_that_is_not_finite_is_named_too():
             return (fake - fake.detach()).sqrt().mean()
 
     with pytest.raises(FloatingPointError, match="step 0"):
-        run(gan.fit(made(objective=Root()), points(1), 1))
+        run(fit_adversarial(made(objective=Root()), points(1), 1))
 
 
 def test_wgan_gp_finds_the_ring():
@@ -277,7 +334,7 @@ def test_wgan_gp_finds_the_ring():
     mixture = data.ring_mixture()
     model = made(width=64, objective=Wasserstein(), penalty=1.0, turns=2)
     ema = Ema(model, 0.99)
-    run(gan.fit(model, data.batches(data.ring(5000), size=128), 300, 1e-2, ema=ema))
+    run(fit_adversarial(model, data.batches(data.ring(5000), size=128), 300, 1e-2, ema=ema))
     with torch.no_grad():
         x = ema.model.sample(2000, generator=seeded())
     distance, mode = torch.cdist(x, mixture.means).min(1)

@@ -8,11 +8,11 @@ from scipy.stats import kstest
 from minidiff.data import GaussianMixture
 from minidiff.guidance import cfg, clamp, classifier_guidance, dynamic_threshold, interval
 from minidiff.sampler import last, sample, times
-from minidiff.schedule import cosine, flow, linear, variance_exploding
+from minidiff.schedule import cosine, linear, straight, variance_exploding
 
 KINDS = (0, 1, 0, 2, 1)  # the label of each component: two labels have two components, one has one
 NULL = 3
-SCHEDULES = {"cosine": cosine(), "linear": linear(), "flow": flow(), "exploding": variance_exploding(sigma_max=5.0)}
+SCHEDULES = {"cosine": cosine(), "linear": linear(), "flow": straight(), "exploding": variance_exploding(sigma_max=5.0)}
 
 
 def numbers(*shape, seed=0):
@@ -112,6 +112,15 @@ def test_cfg_takes_token_ids_with_a_row_for_null():
     assert torch.allclose(cfg(denoise, ids, [0, 0, 0], 2.0)(x, t), x + torch.tensor([[6.0], [24.0]]))
     assert torch.allclose(cfg(denoise, ids, torch.tensor([7, 0, 0]), 0.0)(x, t), x + 7)
     assert torch.allclose(cfg(denoise, ids, ids.flip(0), 1.0)(x, t), x + torch.tensor([[3.0], [12.0]]))
+
+
+def test_cfg_takes_known_pictures_with_a_picture_or_a_number_for_none():
+    def denoise(x, t, cond):
+        return x + cond
+
+    known, x, t = torch.rand(2, 1, 4, 4), torch.zeros(2, 1, 4, 4), torch.tensor(0.5)
+    for null in (0.25, torch.full((1, 4, 4), 0.25), torch.full((2, 1, 4, 4), 0.25)):
+        torch.testing.assert_close(cfg(denoise, known, null, 3.0)(x, t), 0.25 + 3 * (known - 0.25))
 
 
 @pytest.mark.parametrize("schedule", [cosine(), variance_exploding(sigma_max=5.0)], ids=["cosine", "exploding"])
@@ -254,6 +263,7 @@ LABELS = torch.tensor([0, 1])
         (lambda f: cfg(f, LABELS, torch.tensor([1, 2, 3]), 1.0), ValueError, r"null: got shape \(3,\)"),
         (lambda f: cfg(f, torch.ones(2, 4).long(), 0, 1.0), ValueError, r"null: got shape \(\), expected \(4,\)"),
         (lambda f: cfg(f, LABELS, 10, float("nan")), ValueError, "scale: got nan"),
+        (lambda f: cfg(f, LABELS, None, 1.0), ValueError, "null: got None, expected what stands for no condition"),
         (lambda f: cfg(f, LABELS, 10, "2"), TypeError, "scale: got '2'"),
         (lambda f: classifier_guidance(f, f, cosine(), None), TypeError, "scale: got None"),
         (lambda f: interval(f, f, 0.8, 0.2), ValueError, "high: got 0.2, expected between 0.8 and 1"),
@@ -281,8 +291,8 @@ def classified(log_prob, t=0.5, schedule=None):
 
 def test_classifier_guidance_refuses_what_has_no_use():
     with pytest.raises(ValueError, match="t: got a time with alpha = 0"):
-        classified(lambda x, t: x.sum(1), 1.0, flow())
-    assert classified(lambda x, t: x.sum(1), 0.99, flow()).isfinite().all()
+        classified(lambda x, t: x.sum(1), 1.0, straight())
+    assert classified(lambda x, t: x.sum(1), 0.99, straight()).isfinite().all()
     assert classified(lambda x, t: x.sum(1), 1.0).isfinite().all()  # cosine: alpha(1) is small, not 0
     with pytest.raises(ValueError, match=r"log_prob\(x, t\): got float32 tensor of shape \(2, 3\)"):
         classified(lambda x, t: x)  # a row of log-probabilities: which label?

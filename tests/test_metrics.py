@@ -1,10 +1,11 @@
-"""Distances between sets: against torchmetrics, brute-force loops and cases known by hand; and what bad input gets."""
+"""Distances between sets: against torchmetrics, scipy, loops and cases known by hand; and what bad input gets."""
 
 import itertools
 import math
 
 import pytest
 import scipy.linalg
+import scipy.stats
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,14 @@ from sklearn.metrics.pairwise import polynomial_kernel
 from torch import nn
 
 from minidiff import data, metrics
-from minidiff.metrics import floors, frechet_distance, kernel_distance, nearest_share, precision_recall, quality
+from minidiff.metrics import (
+    energy_distance,
+    frechet_distance,
+    kernel_distance,
+    nearest_share,
+    precision_recall,
+    sliced_wasserstein,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -146,6 +154,68 @@ def test_kernel_distance_is_unbiased():
     assert abs(small.mean()) < 3 * small.std() / 20 and small.min() < 0 < small.max()
 
 
+# Points: energy distance and sliced Wasserstein
+
+
+@pytest.mark.parametrize("n, m", [(30, 30), (40, 17), (7, 20), (1, 5)])
+def test_distances_of_numbers_equal_scipys(n, m):
+    a, b = rand(n, 1), rand(m, 1) * 2 + 0.5
+    a[: n // 2] = a[0]  # ties
+    root = scipy.stats.energy_distance(a[:, 0], b[:, 0])
+    assert energy_distance(a, b) == pytest.approx(root**2, rel=1e-9)
+    assert sliced_wasserstein(a, b, p=1) == pytest.approx(scipy.stats.wasserstein_distance(a[:, 0], b[:, 0]), rel=1e-9)
+
+
+@pytest.mark.parametrize("d", [1, 2, 5])
+def test_energy_distance_is_its_definition(d):
+    a, b = rand(12, d), rand(9, d) + 0.5
+    mean = lambda x, y: sum(math.dist(s, t) for s in x.tolist() for t in y.tolist()) / (len(x) * len(y))  # noqa: E731
+    assert energy_distance(a, b) == pytest.approx(2 * mean(a, b) - mean(a, a) - mean(b, b), rel=1e-9)
+    assert energy_distance(a, a) == 0 <= energy_distance(a, a.flip(0)) < 1e-12
+
+
+def test_energy_distance_of_two_sets_from_one_source_has_the_bias_it_tells():
+    found = [energy_distance(rand(20, 2), rand(30, 2)) for _ in range(200)]
+    expected = math.sqrt(math.pi) * (1 / 20 + 1 / 30)  # E|x - x'| of two standard normals in the plane
+    assert sum(found) / 200 == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_sliced_wasserstein_of_a_shift_is_the_mean_of_its_components(d):
+    """A shift v moves all points by its component along a direction: E (v.u)^2 = |v|^2 / D, E |v.u| known too."""
+    a, shift = rand(40, d), 3 * rand(d)
+    mean = {2: 2 / math.pi, 3: 1 / 2}[d]  # of a component of a unit vector
+    for p, share in ((1, mean), (2, d**-0.5)):
+        found = sliced_wasserstein(a, a + shift, directions=20_000, p=p)
+        assert found == pytest.approx(share * shift.norm().item(), rel=0.02)
+        assert sliced_wasserstein(a, a, p=p) == 0
+
+
+def test_sliced_wasserstein_with_p_2_of_known_numbers():
+    # The lower half of the weight goes from 0 and 1 to 0, the upper from 2 and 3 to 5.
+    a, b = torch.tensor([[0.0], [3.0], [1.0], [2.0]]), torch.tensor([[5.0], [0.0]])
+    assert sliced_wasserstein(a, b, p=2) == pytest.approx(math.sqrt((0 + 1 + 9 + 4) / 4))
+    # 1/3 of the weight from 0 to 0, 1/6 from 3 to 0, 1/6 from 3 to 5, 1/3 from 6 to 5.
+    a = torch.tensor([[0.0], [3.0], [6.0]])
+    assert sliced_wasserstein(a, b, p=2) == pytest.approx(math.sqrt((0 + 9 / 2 + 4 / 2 + 1) / 3))
+
+
+def test_sliced_wasserstein_depends_on_its_directions():
+    a, b = rand(50, 2), rand(50, 2) + torch.tensor([1.0, 0.0])
+    first, again, other = (sliced_wasserstein(a, b, directions=3, seed=seed) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_frechet_distance_is_blind_in_the_plane_and_distances_of_points_are_not():
+    roll, other = data.swiss_roll(1000).double(), data.swiss_roll(1000, seed=1)
+    noise = rand(1000, 2)
+    own, wanted = (torch.linalg.cholesky(x.T.cov()) for x in (noise, roll))
+    gaussian = (noise - noise.mean(0)) @ (wanted @ own.inverse()).T + roll.mean(0)  # the roll's mean and covariance
+    assert frechet_distance(roll, gaussian) < 1e-9 and kernel_distance(roll, gaussian) < 0
+    assert energy_distance(roll, gaussian) > 4 * energy_distance(roll, other)
+    assert sliced_wasserstein(roll, gaussian) > 2 * sliced_wasserstein(roll, other)
+
+
 # Precision and recall
 
 
@@ -234,6 +304,8 @@ def test_a_copy_ties_with_its_copy_and_beats_any_other():
 SETS = {
     "frechet": frechet_distance,
     "kernel": kernel_distance,
+    "energy": energy_distance,
+    "sliced": sliced_wasserstein,
     "precision": lambda a, b: precision_recall(a, b)[0],
     "recall": lambda a, b: precision_recall(a, b)[1],
     "nearest": lambda a, b: nearest_share(a, b, b.flip(0)[:10] * 0.9),
@@ -250,14 +322,14 @@ def test_the_order_of_pictures_does_not_matter(name):
     assert value(a[torch.randperm(30)], b[torch.randperm(30)]) == pytest.approx(value(a, b), rel=1e-9)
 
 
-@pytest.mark.parametrize("name", ["frechet", "precision", "recall"])
+@pytest.mark.parametrize("name", ["frechet", "energy", "precision", "recall"])
 def test_shifting_and_turning_both_sets_does_not_matter(name):
     a, b, turn, shift = rand(30, 5), rand(30, 5) + 0.4, rotation(5), rand(5)
     moved = SETS[name]((a + shift) @ turn, (b + shift) @ turn)
     assert moved == pytest.approx(SETS[name](a, b), rel=1e-9)
 
 
-@pytest.mark.parametrize("name", ["frechet", "kernel"])
+@pytest.mark.parametrize("name", ["frechet", "kernel", "energy", "sliced"])
 def test_distances_are_symmetric(name):
     a, b = rand(30, 5), rand(20, 5) + 0.4
     assert SETS[name](a, b) == pytest.approx(SETS[name](b, a), rel=1e-9)
@@ -287,6 +359,9 @@ def test_what_holds_of_any_two_sets(drawn):
     assert there / scale**2 == pytest.approx(frechet_distance(a / scale, b / scale), rel=1e-6, abs=1e-9)
     shuffled = a[torch.randperm(len(a), generator=draw)]
     assert frechet_distance(shuffled, b) == pytest.approx(there, rel=1e-8, abs=1e-10 * scale**2)
+    for distance in (energy_distance, sliced_wasserstein):
+        assert distance(a, b) == pytest.approx(scale * distance(a / scale, b / scale), rel=1e-6, abs=1e-9 * scale)
+        assert 0 <= distance(a, shuffled) <= 1e-6 * scale
     precision, recall = precision_recall(a, b)
     assert 0 <= precision <= 1 and 0 <= recall <= 1 and precision_recall(b, a) == (recall, precision)
     assert precision_recall(shuffled, b) == (precision, recall) and precision_recall(a, a) == (1, 1)
@@ -307,7 +382,7 @@ def test_chunking_of_the_pairs_does_not_matter(name, monkeypatch):
 
     monkeypatch.setattr(metrics, "_chunks", tiny)
     assert SETS[name](a, b) == pytest.approx(whole, rel=1e-12)
-    assert all(size <= 70 for size in sizes) and (sizes or name == "frechet")
+    assert all(size <= 70 for size in sizes) and (sizes or name in ("frechet", "sliced"))
 
 
 def test_features_of_any_float_type_and_with_gradients_are_welcome():
@@ -316,118 +391,12 @@ def test_features_of_any_float_type_and_with_gradients_are_welcome():
     assert frechet_distance(a, b) == frechet_distance(a.detach().double(), b.double())
 
 
-# Quality and its floors
-
-
-@pytest.fixture(scope="module")
-def pictures():
-    generator = torch.Generator().manual_seed(1)
-    draw = lambda n: torch.randn(n, 1, 4, 4, generator=generator) * 0.3  # noqa: E731
-    return draw(130), draw(100), draw(20)  # samples, train, held-out
-
-
-def halves(x):
-    return x.flatten(1)[:, :6] * 2
-
-
-def test_quality_is_the_mean_over_chunks_of_each_figure(pictures):
-    samples, train, held_out = pictures
-    result = quality(samples, train, held_out, halves)
-    assert result.chunks == 6  # 130 samples, 20 held out, and 10 left over
-    chunks = samples[:120].split(20)
-    to_held_out = torch.tensor([frechet_distance(halves(c), halves(held_out)) for c in chunks])
-    both = torch.tensor([precision_recall(halves(held_out), halves(c)) for c in chunks])
-    assert result.fd_held_out == pytest.approx(to_held_out.mean().item())
-    assert (result.precision, result.recall) == pytest.approx(tuple(both.mean(0).tolist()))
-    assert result.spread["fd_held_out"] == pytest.approx(to_held_out.std().item(), rel=1e-5)
-    assert result.spread["recall"] == pytest.approx(both[:, 1].std().item(), rel=1e-5)
-    assert set(result.spread) == {"fd_train", "fd_held_out", "precision", "recall", "nearest"}
-    assert 0 < result.nearest < 1
-
-
-def test_quality_compares_with_n_training_pictures_not_with_all(pictures):
-    samples, train, held_out = pictures
-    seen = []
-    original = metrics.frechet_distance
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "frechet_distance", lambda a, b: seen.append((len(a), b.tolist())) or original(a, b))
-        quality(samples, train, held_out, halves)
-    assert {(n, len(b)) for n, b in seen} == {(20, 20)}
-    known = {tuple(row) for row in halves(train).tolist()}
-    drawn = [set(map(tuple, b)) for _, b in seen[::2]]
-    assert all(len(rows) == 20 and rows <= known for rows in drawn)
-    assert len(set.union(*drawn)) > 40  # anew for each chunk
-
-
-def test_quality_where_train_and_held_out_are_known(pictures):
-    samples, train, held_out = pictures
-    copies = quality(held_out.repeat(2, 1, 1, 1), train, held_out, halves)
-    assert (copies.fd_held_out, copies.precision, copies.recall, copies.nearest) == pytest.approx(
-        (0, 1, 1, 0), abs=1e-9
-    )
-    copies = quality(train[:20], train[:20], held_out, halves)
-    assert copies.fd_train < 1e-9 < copies.fd_held_out and copies.nearest == 1
-    assert copies.spread is None and copies.chunks == 1
-    blind = quality(train[:20], train[:20], held_out, lambda x: torch.zeros(len(x), 2))
-    assert blind.nearest == 1  # neighbours are sought among the pictures
-
-
-def test_quality_repeats_and_depends_on_its_seed(pictures):
-    first, again, other = (quality(*pictures, halves, seed=s) for s in (3, 3, 4))
-    assert first == again and first.fd_train != other.fd_train and first.fd_held_out == other.fd_held_out
-
-
-def test_quality_asks_for_features_a_few_pictures_at_a_time_and_without_gradients(pictures):
-    samples, train, held_out = pictures
-    net, asked = nn.Linear(16, 3), []
-
-    def features(x):
-        asked.append(len(x))
-        assert not torch.is_grad_enabled()
-        return net(x.flatten(1))
-
-    assert quality(samples.repeat(6, 1, 1, 1), train, held_out, features).fd_train > 0
-    assert sum(asked) == 780 + 100 + 20 and max(asked) <= 256
-
-
-def test_a_row_is_short_and_rounded(pictures):
-    result = quality(*pictures, halves)
-    row = result.row()
-    assert list(row) == ["FD train", "FD held-out", "precision", "recall", "nearest is train"]
-    assert row["FD train"] == round(result.fd_train, 1) and row["nearest is train"] == round(result.nearest, 2)
-
-
-def test_floors_know_fresh_pictures_from_copies(pictures):
-    _, train, held_out = pictures
-    result = floors(train, held_out, halves)
-    assert list(result) == ["fresh real pictures", "a memoriser"]
-    fresh, copies = result.values()
-    assert fresh.chunks == copies.chunks == 5
-    assert fresh.fd_train == pytest.approx(fresh.fd_held_out) and fresh.nearest == 0.5
-    parts = [frechet_distance(halves(train)[i], halves(held_out)) for i in torch.arange(100).split(20)]
-    assert fresh.fd_held_out == pytest.approx(sum(parts) / 5, rel=0.3)  # another cut of the same pictures
-    assert floors(train, held_out, halves) == result != floors(train, held_out, halves, seed=1)
-
-
-def test_floors_on_digits():
-    """On real digits (as pixels): a memoriser gains nothing but a nearest share near (1 + n / N) / 2."""
-    (train, _), (held_out, _) = data.digits("train", size=8), data.digits("test", size=8)
-    fresh, copies = floors(train, held_out, lambda x: x.flatten(1)).values()
-    assert copies.nearest == pytest.approx(0.6, abs=0.06)
-    assert copies.fd_held_out == pytest.approx(fresh.fd_held_out, rel=0.25)
-    assert copies.precision == pytest.approx(fresh.precision, abs=0.1)
-
-
 # Bad input
 
 F, G = torch.rand(10, 4), torch.rand(10, 5)
 NAN, INF = F.clone(), F.clone()
 NAN[3, 2], INF[3, 2] = math.nan, math.inf
 P = torch.rand(10, 1, 2, 2)
-
-
-def flat(x):
-    return x.flatten(1)
 
 
 BAD = [
@@ -445,6 +414,18 @@ BAD = [
         ]
         for f in (frechet_distance, kernel_distance)
     ),
+    *itertools.chain.from_iterable(
+        [
+            (lambda f=f: f(F[:0], F), ValueError, "a: got .* not empty"),
+            (lambda f=f: f(F, G), ValueError, r"b: got .* \(10, 5\), expected shape \(N, 4\)"),
+            (lambda f=f: f(F, F[0]), ValueError, r"b: got .* \(4,\), expected shape \(N, 4\)"),
+            (lambda f=f: f(NAN, F), ValueError, "a: got NaN"),
+        ]
+        for f in (energy_distance, sliced_wasserstein)
+    ),
+    (lambda: sliced_wasserstein(F, F, directions=0), ValueError, "directions: got 0"),
+    (lambda: sliced_wasserstein(F, F, p=3), ValueError, "p: got 3 .*expected one of 1, 2"),
+    (lambda: sliced_wasserstein(F, F, seed=-1), ValueError, "seed: got -1"),
     (lambda: precision_recall(F, F[:3]), ValueError, "fake: got .* at least 4 rows"),
     (lambda: precision_recall(F[:3], F), ValueError, "real: got .* at least 4 rows"),
     (lambda: precision_recall(F, G), ValueError, "fake: got"),
@@ -458,16 +439,6 @@ BAD = [
     (lambda: nearest_share(P, P, P, seed=-1), ValueError, "seed: got -1"),
     (lambda: nearest_share(P, P, P, seed=2**70), ValueError, "seed: got"),
     (lambda: nearest_share(P, P, [1.0]), TypeError, "held_out: got"),
-    (lambda: quality(P[:9], P, P, flat), ValueError, "samples: got .* at least 10 rows"),
-    (lambda: quality(P, P[:9], P, flat), ValueError, "train: got .* at least 10 rows"),
-    (lambda: quality(P, P, P[:3], flat), ValueError, "held_out: got .* at least 4 rows"),
-    (lambda: quality(P, P, torch.rand(10, 1, 3, 3), flat), ValueError, "train: got"),
-    (lambda: quality(P, P, P, lambda x: x), ValueError, r"features\(images\): got .* expected shape \(10, D\)"),
-    (lambda: quality(P, P, P, lambda x: flat(x)[:2]), ValueError, r"features\(images\): got"),
-    (lambda: quality(P, P, P, lambda x: flat(x).log() * 0 + math.nan), ValueError, r"features\(images\): got NaN"),
-    (lambda: quality(P, P, P, flat, seed="0"), TypeError, "seed: got '0'"),
-    (lambda: floors(P[:5], P, flat), ValueError, "train: got .* at least 10 rows"),
-    (lambda: floors(P, P[:3], flat), ValueError, "held_out: got .* at least 4 rows"),
 ]
 
 

@@ -7,7 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from minidiff.nn import Attention, FiLM, ResidualBlock, TimeEmbedding, attend, group_norm, time_mlp
+from minidiff import data, train
+from minidiff.denoiser import Denoiser
+from minidiff.nn import Attention, FiLM, PointNet, ResidualBlock, TimeEmbedding, attend, group_norm, time_mlp
+from minidiff.schedule import cosine
 
 
 @pytest.fixture(autouse=True)
@@ -272,9 +275,42 @@ def test_gradients_reach_every_parameter_of_attention():
     assert all(p.grad.abs().sum() > 0 for p in layer.parameters())
 
 
+# Points
+
+
+def test_a_point_net_hears_of_its_own_time_and_label():
+    net, x = PointNet(3, width=16, layers=2, classes=4).eval(), torch.randn(5, 3)
+    t, y = torch.rand(5), torch.tensor([0, 1, 2, 3, 4])  # 4 is "no label"
+    whole = net(x, t, y)
+    assert whole.shape == (5, 3)
+    rows = torch.cat([net(x[i : i + 1], t[i : i + 1], y[i : i + 1]) for i in range(5)])
+    torch.testing.assert_close(whole, rows)
+    torch.testing.assert_close(net(x, torch.tensor(0.3), y), net(x, torch.full((5,), 0.3), y))
+    assert (net(x, t.flip(0), y) - whole)[[0, 1, 3, 4]].abs().amax(1).min() > 1e-4
+    assert (net(x, t, y.roll(1)) - whole).abs().amax(1).min() > 1e-4
+
+
+def test_a_point_net_learns_the_ring_through_a_denoiser_and_more_of_it_with_labels():
+    points, mode = data.ring_mixture().sample_labelled(2000, torch.Generator().manual_seed(0))
+    final = {}
+    for classes, batch in ((0, [points]), (8, [points, mode])):
+        null = classes or None
+        model = Denoiser(PointNet(2, width=32, classes=classes), cosine(), predict="eps", null=null)
+        losses = [tick.loss for tick in train.fit(model, data.batches(*batch, size=128), 150, 5e-3)]
+        final[classes] = torch.stack(losses[-30:]).mean()
+        assert final[classes] < 0.7 * torch.stack(losses[:5]).mean()
+    assert final[8] < 0.6 * final[0]
+
+
 # Bad input
 
 BAD = [
+    (lambda: PointNet(0), ValueError, "dims: got 0"),
+    (lambda: PointNet(layers=0), ValueError, "layers: got 0"),
+    (lambda: PointNet(2)(torch.rand(4, 3), torch.rand(4)), ValueError, r"x: .* expected shape \(B, 2\)"),
+    (lambda: PointNet(2)(torch.rand(1, 2), torch.rand(1), torch.tensor([0])), ValueError, "cond: got a value"),
+    (lambda: PointNet(2, classes=3)(torch.rand(1, 2), torch.rand(1)), ValueError, "cond: got None"),
+    (lambda: PointNet(2, classes=3)(torch.rand(1, 2), torch.rand(1), torch.tensor([4])), ValueError, "got labels 4"),
     (lambda: TimeEmbedding(7), ValueError, "dim: got 7"),
     (lambda: TimeEmbedding(0), ValueError, "dim: got 0"),
     (lambda: TimeEmbedding(8.0), TypeError, "dim: got 8.0"),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minidiff import plot
-from minidiff.tables import rounded
+from minidiff.support.tables import rounded
 
 
 def pictures(n, channels=1, height=4, width=5):
@@ -73,6 +73,13 @@ def test_grid_of_any_size_is_readable():
         assert plot.grid(pictures(1, 3, side, side)).axes[0].get_window_extent().width == pytest.approx(width)
 
 
+@pytest.mark.parametrize("titles", [torch.tensor([3, 1]), torch.tensor([3.0, 1.0]), np.array([3, 1]), ["3", "1"]])
+def test_titles_may_be_a_tensor(titles):
+    found = texts(plot.grid(pictures(2), titles=titles))
+    left, right = sorted(found, key=lambda text: found[text].x0)
+    assert (float(left.get_text()), float(right.get_text())) == (3, 1)
+
+
 def test_titles_are_inside_and_apart():
     names = [f"label {k}, reparameterisation with 0.5" for k in range(6)]
     red = torch.tensor([1.0, -1.0, -1.0]).reshape(1, 3, 1, 1).expand(6, 3, 8, 8)
@@ -123,9 +130,49 @@ def test_scatter_gives_each_label_a_colour_and_a_shape():
     assert len(plot.scatter(points, ax=ax).collections) == 26
 
 
+def test_paths_go_through_every_place_from_a_ring_to_a_dot():
+    walk = torch.randn(5, 3, 2, requires_grad=True).cumsum(0)
+    ax = plot.paths(walk, title="Walk")
+    for k, line in enumerate(ax.lines):
+        np.testing.assert_allclose(line.get_xydata(), walk[:, k].detach())
+    start, end = ax.collections
+    np.testing.assert_allclose(start.get_offsets(), walk[0].detach())
+    np.testing.assert_allclose(end.get_offsets(), walk[-1].detach())
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["start", "end"]
+    assert len(ax.lines) == 3 and ax.get_title() == "Walk"
+    assert plot.paths(walk, ax) is ax and len(ax.lines) == 6
+
+
+def test_a_density_has_every_value_at_its_place():
+    """A slope, which no mirroring and no half cell of a shift leaves as it is."""
+    slope = lambda x: 3 * x[:, 0] + x[:, 1] + 5  # noqa: E731
+    ax = plot.density(slope, limits=(-1, 1), side=4, ylabel="y")
+    image = ax.images[0]
+    assert image.get_extent() == [-1, 1, -1, 1] and image.origin == "lower" and ax.get_ylabel() == "y"
+    centres = np.array([-0.75, -0.25, 0.25, 0.75])
+    np.testing.assert_allclose(image.get_array(), 3 * centres[None] + centres[:, None] + 5, rtol=1e-6)
+    again = plot.density(torch.tensor(image.get_array()).log(), ax, limits=(-1, 1), log=True)
+    assert again is ax and len(ax.images) == 2
+    np.testing.assert_allclose(ax.images[1].get_array(), image.get_array(), rtol=1e-5)
+    above = plot.density(lambda x: (x[:, 1] > 0).log(), limits=(-1, 1), side=2, log=True)  # log 0 is no error
+    assert above.images[0].get_array().tolist() == [[0, 0], [1, 1]]
+    assert plot.density(torch.rand(2, 3)).images[0].get_array().shape == (2, 3)
+
+
+def test_arrows_start_at_their_points():
+    ax = plot.arrows(lambda x: torch.stack([-x[:, 1], 2 * x[:, 0]], 1), limits=(0, 4), side=2, xlabel="x")
+    (drawn,) = ax.collections
+    places = np.array([[1, 1], [3, 1], [1, 3], [3, 3]])
+    np.testing.assert_allclose(np.stack([drawn.X, drawn.Y], 1), places)
+    np.testing.assert_allclose(np.stack([drawn.U, drawn.V], 1), [[-1, 2], [-1, 6], [-3, 2], [-3, 6]])
+    assert drawn.angles == "xy" and ax.get_xlabel() == "x" and ax.get_aspect() == 1
+    assert plot.arrows(lambda x: x, ax) is ax and len(ax.collections) == 2
+
+
 def test_nothing_is_shown(monkeypatch):
     monkeypatch.setattr(plt, "show", lambda *args, **kwargs: pytest.fail("show was called"))
     plot.grid(pictures(2)), plot.rows({"a": pictures(1)}), plot.curve([1.0]), plot.scatter(torch.randn(3, 2))
+    plot.paths(torch.randn(2, 3, 2)), plot.density(torch.rand(2, 2)), plot.arrows(lambda x: x)
 
 
 TABLE = [
@@ -180,6 +227,8 @@ def test_rounded_is_the_nearest_with_that_many_digits(value, digits):
         (lambda: plot.grid(pictures(2), columns=0), ValueError, "columns: got 0, expected at least 1"),
         (lambda: plot.grid(pictures(2), scale=1.5), TypeError, "scale: got 1.5"),
         (lambda: plot.grid(pictures(2), titles=["one"]), ValueError, "titles: got 1, .*2 pictures"),
+        (lambda: plot.grid(pictures(2), titles=torch.tensor([1, 2, 3])), ValueError, "titles: got 3, .*2 pictures"),
+        (lambda: plot.grid(pictures(2), titles=torch.ones(2, 3)), ValueError, r"titles: got shape \(2, 3\), expected"),
         (lambda: plot.tile(pictures(2), gap=-1), ValueError, "gap: got -1"),
         (lambda: plot.rows({}), TypeError, "images: got dict"),
         (lambda: plot.rows(pictures(2)), TypeError, "images: got Tensor"),
@@ -190,6 +239,20 @@ def test_rounded_is_the_nearest_with_that_many_digits(value, digits):
         (lambda: plot.curve({"a": ([1, 2], [1, 2, 3])}), ValueError, "values 'a'"),
         (lambda: plot.scatter(torch.zeros(3, 3)), ValueError, "points: .*expected shape .N, 2."),
         (lambda: plot.scatter(torch.zeros(3, 2), [1, 2]), ValueError, "labels: got shape .2,., expected .3,."),
+        (lambda: plot.paths(torch.zeros(5, 2)), ValueError, r"trajectories: .*expected shape \(T, N, 2\)"),
+        (lambda: plot.paths(torch.zeros(5, 7, 3)), ValueError, r"trajectories: .*expected shape \(T, N, 2\)"),
+        (lambda: plot.paths(torch.zeros(1, 7, 2)), ValueError, "trajectories: .*at least 2 rows"),
+        (lambda: plot.density(torch.zeros(9)), ValueError, r"values: .*expected shape \(H, W\)"),
+        (lambda: plot.density(torch.zeros(2, 2).log()), ValueError, "values: got NaN or infinity"),
+        (lambda: plot.density(lambda x: x), ValueError, r"values\(points\): .*expected shape \(40000\)"),
+        (lambda: plot.density(lambda x: x[:, :1], side=4), ValueError, r"values\(points\): .*expected shape \(16\)"),
+        (lambda: plot.density(lambda x: x[:, 0] / 0, side=4), ValueError, "values: got NaN or infinity"),
+        (lambda: plot.density(lambda x: x[:, 0], side=0), ValueError, "side: got 0"),
+        (lambda: plot.density(lambda x: x[:, 0], limits=(1, 1)), ValueError, "limits: got .1, 1., expected low < high"),
+        (lambda: plot.density(lambda x: x[:, 0], limits=3), TypeError, r"limits: got 3, expected a pair"),
+        (lambda: plot.arrows(lambda x: x[:, 0]), ValueError, r"field\(points\): .*expected shape \(400, 2\)"),
+        (lambda: plot.arrows(lambda x: x * float("nan")), ValueError, r"field\(points\): got NaN"),
+        (lambda: plot.arrows(torch.zeros(4, 2)), TypeError, "field: got Tensor, expected a function"),
         (lambda: plot.table([]), TypeError, "rows: "),
         (lambda: plot.table([{}]), TypeError, "rows: "),
         (lambda: plot.table([1, 2]), TypeError, "rows: "),

@@ -14,8 +14,8 @@ from torch import nn
 from minidiff import schedule, seeded
 from minidiff.data import GaussianMixture, ring_mixture
 from minidiff.denoiser import Denoiser
-from minidiff.noise import randn
 from minidiff.sampler import Step, heun, invert, last, sample, times
+from minidiff.support.rng import randn
 
 SCHEDULES = {"linear": schedule.linear(), "cosine": schedule.cosine()}
 THEIR_BETAS = {"linear": "linear", "cosine": "squaredcos_cap_v2"}
@@ -118,7 +118,7 @@ def test_order_2_is_diffusers_dpm_solver(name, steps, eta, algorithm):
 # Against formulas of other papers, in float64.
 
 ONE = GaussianMixture([0.3, 0.7], torch.tensor([[-1.0, 0.5], [0.8, -0.4]], dtype=torch.float64), [0.3, 0.5])
-PATHS = SCHEDULES | {"flow": schedule.flow(), "variance_exploding": schedule.variance_exploding(0.01, 20.0)}
+PATHS = SCHEDULES | {"straight": schedule.straight(), "variance_exploding": schedule.variance_exploding(0.01, 20.0)}
 every_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 
 
@@ -149,7 +149,7 @@ def test_large_variance_has_the_mean_of_eta_1_and_the_noise_of_the_forward_step(
 
 
 def test_flow_with_eta_0_is_eulers_method():
-    path, x = PATHS["flow"], start(PATHS["flow"])
+    path, x = PATHS["straight"], start(PATHS["straight"])
     got = last(sample(exact(ONE, path), x, times(20), path))
     for k in range(20, 0, -1):
         t = k / 20
@@ -176,7 +176,7 @@ def test_heun_is_algorithm_1_of_karras_where_the_variance_explodes():
 
 
 def test_heun_is_the_ordinary_one_on_the_straight_path():
-    path, x = PATHS["flow"], start(PATHS["flow"])
+    path, x = PATHS["straight"], start(PATHS["straight"])
     got = last(heun(exact(ONE, path), x, times(12), path))
 
     def velocity(x, t):
@@ -245,7 +245,7 @@ def test_order_of_accuracy(path, order, method, options):
     ],
     ids=["ddim", "eta=0.5", "ddpm", "dpm", "sde-dpm", "heun"],
 )
-@pytest.mark.parametrize("name", ["cosine", "flow"])
+@pytest.mark.parametrize("name", ["cosine", "straight"])
 def test_samples_of_the_exact_mixture_are_spread_as_it_is(walk, name):
     ring, path, n = ring_mixture(0.2), PATHS[name], 4000
     x = last(walk(exact(ring, path), path.prior((n, 2), seeded(1)), path, seeded(2)))

@@ -1,6 +1,8 @@
 """Lesson 05's module, against diffusers, the iterated chain, Bayes' rule on a grid, and values known on paper."""
 
+import json
 import math
+import pickle
 
 import pytest
 import torch
@@ -10,7 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from minidiff import seeded
-from minidiff.schedule import Schedule, cosine, flow, from_betas, linear, variance_exploding
+from minidiff.schedule import Schedule, cosine, from_betas, linear, straight, variance_exploding
+from minidiff.support import parts
 
 SCHEDULES = {
     "linear": linear(),
@@ -18,7 +21,7 @@ SCHEDULES = {
     "cosine": cosine(),
     "cosine 8": cosine(8),
     "betas": from_betas([0.3, 0.1, 0.6, 0.02, 0.9]),
-    "flow": flow(),
+    "straight": straight(),
     "variance exploding": variance_exploding(),
 }
 PRESERVING = ["linear", "linear 50", "cosine", "cosine 8", "betas"]  # alpha² + sigma² = 1
@@ -73,8 +76,8 @@ def test_between_grid_points_log_alpha_bar_is_linear():
 
 
 @pytest.mark.parametrize("t, alpha, sigma", [(0.0, 1, 0), (0.25, 0.75, 0.25), (1.0, 0, 1)])
-def test_flow_is_straight(t, alpha, sigma):
-    assert [value.item() for value in flow()(t)] == [alpha, sigma]
+def test_the_straight_path_is_straight(t, alpha, sigma):
+    assert [value.item() for value in straight()(t)] == [alpha, sigma]
 
 
 @pytest.mark.parametrize("low, high", [(0.01, 50.0), (0.5, 2.0)])
@@ -157,7 +160,7 @@ def test_the_signal_to_noise_ratio_falls(schedule, t, share):
 @each_schedule
 def test_the_signal_to_noise_ratio_at_the_ends(schedule):
     assert schedule.log_snr(0.0).item() == math.inf
-    assert math.isfinite(schedule.log_snr(1.0).item()) == (schedule is not SCHEDULES["flow"])
+    assert math.isfinite(schedule.log_snr(1.0).item()) == (schedule is not SCHEDULES["straight"])
 
 
 # The chain
@@ -267,6 +270,70 @@ def test_the_posterior_at_t_0_is_the_clean_picture(schedule):
     assert torch.equal(mean, x0) and not std.any()
 
 
+# Score and velocity
+
+PATHS = {**SCHEDULES, "own": Schedule(lambda t: (torch.cos(t * math.pi / 2), torch.sin(t * math.pi / 2)))}
+each_path = pytest.mark.parametrize("schedule", PATHS.values(), ids=PATHS)
+TIMES = double(0.01337, 0.21459, 0.50371, 0.80163, 0.99907)  # between the points of all grids
+
+
+@each_path
+def test_the_score_is_the_gradient_of_the_log_density(schedule):
+    x, x0 = torch.randn(2, 5, 3, generator=seeded(), dtype=torch.float64)
+    alpha, sigma = schedule(TIMES, like=x)
+    x.requires_grad_()
+    torch.distributions.Normal(alpha * x0, sigma.expand_as(x)).log_prob(x).sum().backward()
+    torch.testing.assert_close(schedule.score(x.detach(), x0, TIMES), x.grad)
+
+
+@each_path
+def test_the_velocity_is_how_x_moves_where_x0_and_eps_stand_still(schedule):
+    x0, eps = torch.randn(2, 5, 3, generator=seeded(), dtype=torch.float64)
+    step = 1e-7
+    ahead, behind = (schedule.add_noise(x0, TIMES + h, eps) for h in (step, -step))
+    with torch.no_grad():  # as in a sampler
+        moved = schedule.velocity(schedule.add_noise(x0, TIMES, eps), x0, TIMES)
+    torch.testing.assert_close(moved, (ahead - behind) / (2 * step), rtol=1e-5, atol=1e-6)
+    assert not moved.requires_grad
+
+
+@pytest.mark.parametrize("schedule", [linear(50), cosine(8), from_betas([0.3, 0.1, 0.6, 0.02, 0.9])])
+def test_at_a_point_of_the_grid_the_velocity_is_that_of_the_piece_before_it(schedule):
+    x0, eps = torch.randn(2, schedule.steps, 2, generator=seeded(), dtype=torch.float64)
+    t, step = schedule.grid.double(), 1e-7  # the grid has been through float32: it is its points still
+    behind = schedule.add_noise(x0, torch.arange(1, len(t) + 1, dtype=torch.float64) / len(t) - step, eps)
+    x = schedule.add_noise(x0, t, eps)
+    torch.testing.assert_close(schedule.velocity(x, x0, t), (x - behind) / step, rtol=1e-4, atol=1e-4)
+
+
+def test_the_velocity_of_the_straight_path_is_eps_minus_x0_up_to_its_end():
+    x0, eps = torch.randn(2, 4, 1, 3, 3, generator=seeded())
+    t = torch.tensor([0.1, 0.4, 0.9, 1.0])
+    x = straight().add_noise(x0, t, eps)
+    moved = straight().velocity(x, x0, t)
+    assert moved.dtype == torch.float32
+    torch.testing.assert_close(moved, eps - x0, rtol=1e-5, atol=1e-5)
+
+
+# As a checkpoint and a pickle keep it
+
+
+@each_schedule
+def test_a_schedule_is_made_again_from_its_description_and_from_a_pickle(schedule):
+    described = json.loads(json.dumps(parts.describe(schedule)))
+    t = torch.linspace(0, 1, 777)
+    for again in (parts.build(described), pickle.loads(pickle.dumps(schedule))):
+        assert again.steps == schedule.steps and parts.describe(again) == described
+        assert all(torch.equal(*pair) for pair in zip(again(t), schedule(t)))
+
+
+def test_a_description_says_what_the_constructor_was_given():
+    assert parts.describe(cosine(50)) == {"part": "cosine", "steps": 50}
+    assert parts.describe(variance_exploding(0.5)) == {"part": "variance_exploding", "sigma_min": 0.5, "sigma_max": 50}
+    with pytest.raises(TypeError, match="Schedule is no part"):
+        parts.describe(PATHS["own"])
+
+
 # Batches
 
 
@@ -310,7 +377,7 @@ def test_times_keep_their_shape_without_a_batch():
     assert schedule.transition(0.9, t)[0].shape == (2,)
 
 
-@pytest.mark.parametrize("schedule, size", [(linear(), 1), (flow(), 1), (variance_exploding(), 50)])
+@pytest.mark.parametrize("schedule, size", [(linear(), 1), (straight(), 1), (variance_exploding(), 50)])
 def test_the_prior_is_noise_of_the_last_times_size(schedule, size):
     x = schedule.prior((4000, 2), seeded())
     assert x.shape == (4000, 2) and x.dtype == torch.float32
@@ -321,15 +388,17 @@ def test_the_prior_is_noise_of_the_last_times_size(schedule, size):
 
 def test_a_schedule_can_be_made_where_models_are_only_planned():
     with torch.device("meta"):
-        planned = [linear(30), cosine(30), flow(), variance_exploding()]
+        planned = [linear(30), cosine(30), straight(), variance_exploding()]
         values = [float(schedule(0.5)[0]) for schedule in planned]
-    assert values == [float(schedule(0.5)[0]) for schedule in (linear(30), cosine(30), flow(), variance_exploding())]
+    assert values == [
+        float(schedule(0.5)[0]) for schedule in (linear(30), cosine(30), straight(), variance_exploding())
+    ]
     assert all(schedule.grid.device.type == "cpu" for schedule in planned)
 
 
 # Errors
 
-X = torch.zeros(4, 2)
+X, STRAIGHT = torch.zeros(4, 2), straight()
 
 
 @pytest.mark.parametrize(
@@ -340,6 +409,15 @@ X = torch.zeros(4, 2)
         (lambda: cosine(0), ValueError, "steps: got 0"),
         (lambda: Schedule(0.5), TypeError, "path: got float, expected a function"),
         (lambda: Schedule(lambda t: (1 - t, t), steps=0), ValueError, "steps: got 0"),
+        (
+            lambda: Schedule(lambda t: (t, 1 - t)),
+            ValueError,
+            r"path: got alpha\(0\) = 0, sigma\(0\) = 1, expected 1 and 0",
+        ),
+        (lambda: Schedule(lambda t: (1 - t, t + 0.01)), ValueError, r"path: got .*sigma\(0\) = 0.01"),
+        (lambda: STRAIGHT.score(X, X, 0.0), ValueError, "t: got 0, where there is no noise"),
+        (lambda: STRAIGHT.velocity(X, X, torch.linspace(0, 1, 4)), ValueError, "t: got 0, where there is no noise"),
+        (lambda: STRAIGHT.score(X, X[:1], 0.5), ValueError, r"x0: got shape \(1, 2\), expected that of x"),
         (lambda: from_betas([0.1, 1.0]), ValueError, "betas: got values from 0.1 to 1, expected between 0 and 1"),
         (lambda: from_betas([0.0, 0.5]), ValueError, "betas: got values from 0 to 0.5"),
         (lambda: from_betas([0.1, math.nan]), ValueError, "betas: got NaN"),
@@ -350,39 +428,55 @@ X = torch.zeros(4, 2)
         (lambda: variance_exploding(2, 1), ValueError, "sigma_max: got 1.0, expected more than sigma_min = 2.0"),
         (lambda: variance_exploding(0), ValueError, "sigma_min: got 0"),
         (lambda: variance_exploding(1, math.inf), ValueError, "sigma_max: got inf"),
-        (lambda: flow()(1.2), ValueError, "t: got 1.2, expected between 0 and 1"),
-        (lambda: flow()(-0.1), ValueError, "t: got -0.1"),
-        (lambda: flow()(math.nan), ValueError, "t: got nan"),
-        (lambda: flow()("now"), TypeError, "t: got 'now'"),
-        (lambda: flow()(True), TypeError, "t: got True"),
-        (lambda: flow()(torch.tensor([0, 1])), TypeError, "t: got int64 tensor"),
-        (lambda: flow()(torch.tensor([0.5, 1.5])), ValueError, "t: got values from 0.5 to 1.5"),
-        (lambda: flow()(torch.full((4, 1), 0.5)), ValueError, r"t: got .*\(4, 1\)"),
-        (lambda: flow()(torch.zeros(0)), ValueError, "t: got .*not empty"),
-        (lambda: flow().log_snr(2), ValueError, "t: got 2"),
-        (lambda: flow()(torch.full((2,), 0.5), like=X), ValueError, r"t: got shape \(2,\), expected \(\) or \(4,\)"),
-        (lambda: flow()(torch.full((1,), 0.5), like=X), ValueError, r"t: got shape \(1,\), expected \(\) or \(4,\)"),
-        (lambda: flow()(0.5, like=X.long()), TypeError, "like: got"),
-        (lambda: flow()(0.5, like=[1.0]), TypeError, "like: got list"),
-        (lambda: flow()(0.5, like=torch.tensor(1.0)), TypeError, "like: got"),
+        (lambda: STRAIGHT(1.2), ValueError, "t: got 1.2, expected between 0 and 1"),
+        (lambda: STRAIGHT(-0.1), ValueError, "t: got -0.1"),
+        (lambda: STRAIGHT(math.nan), ValueError, "t: got nan"),
+        (lambda: STRAIGHT("now"), TypeError, "t: got 'now'"),
+        (lambda: STRAIGHT(True), TypeError, "t: got True"),
+        (lambda: STRAIGHT(torch.tensor([0, 1])), TypeError, "t: got int64 tensor"),
+        (lambda: STRAIGHT(torch.tensor([0.5, 1.5])), ValueError, "t: got values from 0.5 to 1.5"),
+        (lambda: STRAIGHT(torch.full((4, 1), 0.5)), ValueError, r"t: got .*\(4, 1\)"),
+        (lambda: STRAIGHT(torch.zeros(0)), ValueError, "t: got .*not empty"),
+        (lambda: STRAIGHT.log_snr(2), ValueError, "t: got 2"),
         (
-            lambda: flow().add_noise(X, 0.5, X[:1]),
+            lambda: STRAIGHT(torch.full((2,), 0.5), like=X),
+            ValueError,
+            r"t: got shape \(2,\), expected \(\) or \(4,\)",
+        ),
+        (
+            lambda: STRAIGHT(torch.full((1,), 0.5), like=X),
+            ValueError,
+            r"t: got shape \(1,\), expected \(\) or \(4,\)",
+        ),
+        (lambda: STRAIGHT(0.5, like=X.long()), TypeError, "like: got"),
+        (lambda: STRAIGHT(0.5, like=[1.0]), TypeError, "like: got list"),
+        (lambda: STRAIGHT(0.5, like=torch.tensor(1.0)), TypeError, "like: got"),
+        (
+            lambda: STRAIGHT.add_noise(X, 0.5, X[:1]),
             ValueError,
             r"eps: got shape \(1, 2\), expected that of x0, \(4, 2\)",
         ),
-        (lambda: flow().add_noise(X, 0.5, 1.0), TypeError, "eps: got 1.0"),
-        (lambda: flow().add_noise(X.long(), 0.5, X), TypeError, "x0: got int64 tensor"),
-        (lambda: flow().add_noise([0.5], 0.5, X), TypeError, r"x0: got \[0.5\]"),
-        (lambda: flow().prior(3), TypeError, "shape: got int, expected a tuple"),
-        (lambda: flow().prior((3, -1)), ValueError, "shape: got -1"),
-        (lambda: flow().transition(0.5, 0.5), ValueError, "s: got .*expected s < t"),
-        (lambda: flow().transition(0.2, 0.5), ValueError, "expected s < t"),
-        (lambda: flow().transition(0.5, -0.1), ValueError, "s: got -0.1"),
-        (lambda: flow().transition(torch.full((4,), 0.5), torch.full((2,), 0.1)), ValueError, r"s: got shape \(2,\)"),
-        (lambda: flow().transition(torch.full((4,), 0.5), torch.full((1,), 0.1)), ValueError, r"s: got shape \(1,\)"),
-        (lambda: flow().posterior(X, X[:1], 0.5, 0.1), ValueError, r"x0: got shape \(1, 2\), expected that of x"),
-        (lambda: flow().posterior(X, None, 0.5, 0.1), TypeError, "x0: got None"),
-        (lambda: flow().posterior(X, X, torch.full((3,), 0.5), 0.1), ValueError, r"t: got shape \(3,\)"),
+        (lambda: STRAIGHT.add_noise(X, 0.5, 1.0), TypeError, "eps: got 1.0"),
+        (lambda: STRAIGHT.add_noise(X.long(), 0.5, X), TypeError, "x0: got int64 tensor"),
+        (lambda: STRAIGHT.add_noise([0.5], 0.5, X), TypeError, r"x0: got \[0.5\]"),
+        (lambda: STRAIGHT.prior(3), TypeError, "shape: got int, expected a tuple"),
+        (lambda: STRAIGHT.prior((3, -1)), ValueError, "shape: got -1"),
+        (lambda: STRAIGHT.transition(0.5, 0.5), ValueError, "s: got .*expected s < t"),
+        (lambda: STRAIGHT.transition(0.2, 0.5), ValueError, "expected s < t"),
+        (lambda: STRAIGHT.transition(0.5, -0.1), ValueError, "s: got -0.1"),
+        (
+            lambda: STRAIGHT.transition(torch.full((4,), 0.5), torch.full((2,), 0.1)),
+            ValueError,
+            r"s: got shape \(2,\)",
+        ),
+        (
+            lambda: STRAIGHT.transition(torch.full((4,), 0.5), torch.full((1,), 0.1)),
+            ValueError,
+            r"s: got shape \(1,\)",
+        ),
+        (lambda: STRAIGHT.posterior(X, X[:1], 0.5, 0.1), ValueError, r"x0: got shape \(1, 2\), expected that of x"),
+        (lambda: STRAIGHT.posterior(X, None, 0.5, 0.1), TypeError, "x0: got None"),
+        (lambda: STRAIGHT.posterior(X, X, torch.full((3,), 0.5), 0.1), ValueError, r"t: got shape \(3,\)"),
     ],
 )
 def test_bad_input_is_named(call, error, told):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from minidiff.nn import Attention
-from minidiff.unet import Look, UNet
+from minidiff.unet import AttentionBlock, UNet
 
 
 class Words(nn.Module):
@@ -99,8 +99,8 @@ def test_blind_to_time():
 
 def test_without_skips_only_what_the_smallest_picture_knows_gets_through():
     (x, t), net = pictures(2), awake(UNet(widths=(8, 12, 16)))
-    for shrink in net.shrink:  # nothing gets down either
-        nn.init.zeros_(shrink.weight)
+    for halve in net.downsample:  # nothing gets down either
+        nn.init.zeros_(halve.weight)
     assert moved(net(x, t), net(x + 1, t)) == [True, True]  # by the copies
     net.skips = False
     assert moved(net(x, t), net(x + 1, t)) == [False, False]
@@ -109,16 +109,16 @@ def test_without_skips_only_what_the_smallest_picture_knows_gets_through():
 
 def test_pixels_attend_by_the_formula():
     torch.manual_seed(1)
-    look, h = Look(64).double(), torch.randn(2, 64, 3, 5, dtype=torch.float64)
-    assert torch.equal(look(h, None), h)
-    nn.init.normal_(look.pixels.out.weight)
-    tokens = look.pixel_norm(h).reshape(2, 64, 15).transpose(1, 2)
-    q, (k, v) = look.pixels.query(tokens), look.pixels.key_value(tokens).chunk(2, dim=2)
+    block, h = AttentionBlock(64).double(), torch.randn(2, 64, 3, 5, dtype=torch.float64)
+    assert torch.equal(block(h, None), h)
+    nn.init.normal_(block.self_attention.out.weight)
+    tokens = block.norm1(h).reshape(2, 64, 15).transpose(1, 2)
+    q, (k, v) = block.self_attention.query(tokens), block.self_attention.key_value(tokens).chunk(2, dim=2)
     heads = []
     for c in (slice(32), slice(32, 64)):
         heads.append((q[..., c] @ k[..., c].mT / 32**0.5).softmax(2) @ v[..., c])
-    gathered = look.pixels.out(torch.cat(heads, 2)).transpose(1, 2).reshape(2, 64, 3, 5)
-    torch.testing.assert_close(look(h, None), h + gathered)
+    gathered = block.self_attention.out(torch.cat(heads, 2)).transpose(1, 2).reshape(2, 64, 3, 5)
+    torch.testing.assert_close(block(h, None), h + gathered)
 
 
 def test_words_reach_their_own_picture_and_padding_none():
@@ -134,13 +134,27 @@ def test_words_reach_their_own_picture_and_padding_none():
     torch.testing.assert_close(net(x, t, ids), before)
 
 
+def test_a_known_picture_joins_the_input_and_is_the_only_condition():
+    net, (x, t) = awake(UNet(channels=1, widths=(8, 12), known=3)), pictures(3)
+    known = torch.randn(3, 3, 16, 16, dtype=torch.float64)
+    before = net(x, t, known)
+    assert before.shape == x.shape
+    known[1, 2, 5, 5] += 1
+    assert moved(before, net(x, t, known)) == [False, True, False]
+    for cond, message in [(None, "cond: got None"), (known[:2], "cond: got"), (known[:, :1], "cond: got")]:
+        with pytest.raises(ValueError, match=re.escape(message)):
+            net(x, t, cond)
+    with pytest.raises(ValueError, match="known: got 3 with labels or text"):
+        UNet(known=3, classes=2)
+
+
 def test_attention_sits_at_the_levels_asked_for():
     def looks(net):
-        return {name.split(".attention")[0] for name, part in net.named_modules() if isinstance(part, Look)}
+        return {name.split(".attention")[0] for name, part in net.named_modules() if isinstance(part, AttentionBlock)}
 
     assert not looks(UNet())
     assert looks(UNet(attention=(1,))) == {"down.1", "up.1"}
-    assert looks(UNet(widths=(4, 8, 8), attention=(0, 2))) == {"down.0", "up.0", "bottom"}
+    assert looks(UNet(widths=(4, 8, 8), attention=(0, 2))) == {"down.0", "up.0", "mid"}
     assert not [part for part in UNet(attention=(2,)).modules() if isinstance(part, Attention) and part.context]
 
 
@@ -203,13 +217,14 @@ def test_bad_pictures_and_conditions_are_refused():
 
 def test_a_net_with_text_is_told_by_the_sum_of_words_and_each_pixel_where_it_is():
     net, seen = awake(UNet(channels=2, widths=(4, 8), attention=(1,), text=Words())), {}
-    for name in ("pool", "first"):
+    for name in ("text_pool", "conv_in"):
         getattr(net, name).register_forward_pre_hook(lambda layer, args, name=name: seen.update({name: args[0]}))
     (x, t), ids = pictures(2, 2, 4, 6), torch.tensor([[1, 5, 2, 0], [1, 2, 0, 0]])
     net(x, t, ids)
     words = net.text(ids)
-    torch.testing.assert_close(seen["pool"], torch.stack([words[0, :3].sum(0) / 3**0.5, words[1, :2].sum(0) / 2**0.5]))
-    down, right = seen["first"][1, 2:]
-    assert torch.equal(seen["first"][:, :2], x)
+    sums = [words[0, :3].sum(0) / 3**0.5, words[1, :2].sum(0) / 2**0.5]
+    torch.testing.assert_close(seen["text_pool"], torch.stack(sums))
+    down, right = seen["conv_in"][1, 2:]
+    assert torch.equal(seen["conv_in"][:, :2], x)
     torch.testing.assert_close(down[:, 3], torch.tensor([-1, -1 / 3, 1 / 3, 1], dtype=x.dtype), atol=1e-6, rtol=0)
     torch.testing.assert_close(right[2], torch.tensor([-1, -0.6, -0.2, 0.2, 0.6, 1], dtype=x.dtype), atol=1e-6, rtol=0)

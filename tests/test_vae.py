@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from torch import distributions
+from torch import distributions, nn
 
 from minidiff import data
 from minidiff.vae import VAE, Gaussian, Levels, gaussian_kl, log_normal, reparameterize
@@ -26,7 +26,7 @@ def test_kl_is_its_monte_carlo_mean():
     mu, log_var = torch.tensor([[0.7, -1.2]]), torch.tensor([[-1.0, 0.4]])
     z = reparameterize(mu.expand(200_000, -1), log_var.expand(200_000, -1), seeded())
     zero = torch.zeros_like(z)
-    estimate = (log_normal(z, mu, log_var) - log_normal(z, zero, zero)).mean()
+    estimate = (log_normal(z, mu.expand_as(z), log_var.expand_as(z)) - log_normal(z, zero, zero)).mean()
     assert estimate.item() == pytest.approx(gaussian_kl(mu, log_var).item(), abs=0.01)
 
 
@@ -112,6 +112,59 @@ def test_bounds_stand_in_order_below_the_exact_likelihood():
     assert bounds[3] == pytest.approx(exact, abs=0.02)
 
 
+def test_each_channel_of_a_colour_picture_has_its_own_levels():
+    """A grey picture under each channel's logits alone, against the three at once."""
+    out, k = torch.randn(2, 3 * 5, 4, 4, generator=seeded()), torch.randint(5, (2, 3, 4, 4), generator=seeded())
+    x, likelihood = k / 2 - 1, Levels(5)
+    alone = [out.unflatten(1, (5, 3))[:, :, c] for c in range(3)]
+    expected = sum(likelihood.log_prob(alone[c], x[:, c : c + 1]) for c in range(3))
+    torch.testing.assert_close(likelihood.log_prob(out, x), expected)
+    torch.testing.assert_close(likelihood.mean(out), torch.cat([likelihood.mean(each) for each in alone], 1))
+    model = VAE(code=2, size=8, width=4, channels=3, likelihood=Levels(5))
+    assert model.sample(2).shape == (2, 3, 8, 8)
+    assert model.loss(torch.randint(5, (4, 3, 8, 8)) / 2 - 1).isfinite()
+
+
+class Prior(nn.Module):
+    """N(shift, I), its place learned."""
+
+    def __init__(self, shift):
+        super().__init__()
+        self.shift = nn.Parameter(torch.tensor(shift))
+
+    def log_prob(self, z):
+        return log_normal(z, self.shift.expand_as(z), torch.tensor(0.0))
+
+    def sample(self, n, generator=None):
+        return self.shift + torch.randn(n, len(self.shift), generator=generator)
+
+
+def test_a_prior_of_ones_own_takes_the_place_of_the_normal_one():
+    made, x = [], torch.randn(64, 1, 8, 8, generator=seeded())
+    for prior in (None, Prior([0.0, 0.0]), Prior([5.0, -5.0])):
+        torch.manual_seed(0)
+        made.append(VAE(code=2, size=8, width=4, prior=prior).eval())
+    usual, same, far = made
+    torch.testing.assert_close(usual.iwae(x, 5, generator=seeded(1)), same.iwae(x, 5, generator=seeded(1)))
+    elbos = [torch.stack([model.elbo(x, generator=seeded(s)).mean() for s in range(20)]).mean() for model in made]
+    assert elbos[1].item() == pytest.approx(elbos[0].item(), abs=0.1)  # one draw in place of the formula
+    assert elbos[2] < elbos[0] - 10
+    assert not torch.allclose(usual.sample(4, generator=seeded()), far.sample(4, generator=seeded()), atol=0.01)
+    far.loss(x).backward()
+    assert far.prior.shift.grad.abs().min() > 0
+
+
+def test_an_encoder_and_a_decoder_of_ones_own_see_the_label():
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear((3 + 2) * 49, 6))
+    decoder = nn.Sequential(nn.Linear(3 + 2, 3 * 49), nn.Unflatten(1, (3, 7, 7)))
+    model = VAE(code=3, size=7, channels=3, classes=2, encoder=encoder, decoder=decoder)
+    x, y = torch.randn(4, 3, 7, 7), torch.tensor([0, 1, 1, 0])
+    mu, log_var = model.encode(x, y)
+    assert mu.shape == log_var.shape == (4, 3)
+    assert not torch.allclose(mu, model.encode(x, 1 - y)[0])
+    assert model.sample(2, y[:2]).shape == (2, 3, 7, 7) and model.loss(x, y).isfinite()
+
+
 def test_samples_are_clamped_seeded_and_follow_the_temperature():
     torch.manual_seed(0)
     model = VAE(code=4, width=4).eval()
@@ -136,8 +189,21 @@ def test_conditional_samples_depend_on_the_label():
     [
         (lambda: VAE(code=0), "code: got 0"),
         (lambda: VAE(beta=-1), "beta: got -1.0"),
-        (lambda: VAE(size=12), "size: got 12"),
+        (lambda: VAE(size=15), "size: got 15, expected an even number of pixels"),
         (lambda: Gaussian(0), "sigma: got 0"),
+        (lambda: Levels(1), "levels: got 1"),
+        (lambda: gaussian_kl(torch.zeros(4, 3), torch.zeros(3)), r"log_var: got shape \(3,\), .* mu, \(4, 3\)"),
+        (lambda: reparameterize(torch.zeros(4, 3), torch.zeros(4, 1)), r"log_var: got shape \(4, 1\)"),
+        (lambda: log_normal(torch.zeros(4, 3), torch.zeros(3), torch.zeros(4, 3)), r"mu: got shape \(3,\)"),
+        (lambda: log_normal(torch.zeros(4, 3), torch.zeros(4, 3), torch.zeros(3)), r"log_var: got shape \(3,\)"),
+        (lambda: Gaussian().log_prob(torch.zeros(2, 1, 8, 8), torch.zeros(2, 3, 8, 8)), "out: got shape"),
+        (lambda: Levels().log_prob(torch.zeros(2, 17, 8, 8), torch.zeros(1, 1, 8, 8)), "out: got shape"),
+        (lambda: VAE(code=2, encoder=nn.Flatten()).loss(torch.zeros(4, 1, 16, 16)), r"encoder\(x\): .* \(4, 4\)"),
+        (lambda: VAE(code=2, decoder=nn.Linear(2, 256)).sample(3), r"decoder\(z\): .* \(3, 1, 16, 16\)"),
+        (
+            lambda: VAE(code=2, prior=distributions.Normal(0.0, 1.0)).loss(torch.zeros(4, 1, 16, 16)),
+            r"prior.log_prob\(z\): .* expected shape \(4\)",
+        ),
         (lambda: VAE(code=2).encode(torch.zeros(2, 1, 8, 8)), "x: got"),
         (lambda: VAE(code=2).decode(torch.zeros(2, 3)), "z: got"),
         (lambda: VAE(code=2).encode(torch.zeros(2, 1, 16, 16), torch.zeros(2).long()), "y: got labels"),

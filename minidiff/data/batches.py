@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minidiff import expect
+from minidiff.support import expect
 
 
 class Batches:
@@ -27,7 +27,8 @@ class Batches:
             if x.ndim == 0 or len(x) == 0 or len(x) != len(tensors[0]):
                 rows = f"{len(tensors[0])} rows, as x has" if i else "at least one row"
                 raise ValueError(f"{name}: got shape {tuple(x.shape)}, expected {rows}")
-        self.tensors, self.rows = tensors, len(tensors[0])
+        self.tensors = tensors
+        self.rows = len(tensors[0])
         self.size = expect.integer("size", size, 1)
         self.seed = expect.integer("seed", seed, 0)
 
@@ -35,7 +36,8 @@ class Batches:
         """Batch k. TypeError for what is no whole number, ValueError for a negative one: there is no last batch."""
         n = self.rows
         start = expect.integer("k", k, 0) * self.size
-        first, last = start // n, (start + self.size - 1) // n  # the epochs it touches
+        first = start // n
+        last = (start + self.size - 1) // n  # the epochs it touches
         orders = torch.cat([_order(n, self.seed, epoch) for epoch in range(first, last + 1)])
         rows = orders[start - first * n :][: self.size]
         return tuple(x[rows.to(x.device)] for x in self.tensors)

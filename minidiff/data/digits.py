@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minidiff import expect
+from minidiff.support import expect
 
 
 def digits(split: str = "train", size: int = 16) -> tuple[Tensor, Tensor]:

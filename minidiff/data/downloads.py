@@ -1,31 +1,28 @@
 """The standard sets of torchvision: fetched on first use, checked on every use, read by torchvision's own code.
 
-What is kept is the published archives alone, and whole ones only: each arrives under a name of its own, is compared
-with torchvision's md5 and only then gets its name. It is checked again whenever it is read, and unpacked aside.
+What is kept is the published archives alone, and whole ones only: each is fetched in a folder of its own, compared with
+torchvision's md5 and only then moved to its place. It is checked again whenever it is read, and unpacked aside.
 """
 
 import errno
-import hashlib
-import http.client
 import os
+import socket
 import tempfile
-import time
-import uuid
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
-from minidiff import expect
+from minidiff.support import expect
 
 TIMEOUT = 30.0  # seconds a server may stay silent
-LIMIT = 200_000_000  # bytes of an archive: the largest, CIFAR-10's, has 170,498,071
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_WAITING = threading.Lock()
 
 
 class DownloadError(RuntimeError):
@@ -77,8 +74,8 @@ def _read(dataset, folder: Path, train: bool) -> tuple[Tensor, Tensor]:
     from torchvision.datasets.utils import extract_archive
 
     archives = [_fetch(folder / file, urls, md5) for file, urls, md5 in _sources(dataset)]
-    with _room(f"read {dataset.__name__}", tempfile.gettempdir(), "TMPDIR"), tempfile.TemporaryDirectory() as root:
-        unpacked = Path(root, dataset.__name__, "raw") if hasattr(dataset, "resources") else Path(root)
+    with _aside(f"read {dataset.__name__}", Path(tempfile.gettempdir()), "TMPDIR") as root:
+        unpacked = root / dataset.__name__ / "raw" if hasattr(dataset, "resources") else root
         unpacked.mkdir(parents=True, exist_ok=True)
         for archive in archives:
             extract_archive(archive, unpacked)
@@ -97,81 +94,46 @@ def _sources(dataset) -> list[tuple[str, list[str], str]]:
 
 def _fetch(whole: Path, urls: list[str], md5: str) -> Path:
     """The archive at `whole`, fetched from the first of `urls` that has it unless it is there and undamaged."""
-    if _has_md5(whole, md5):
+    from torchvision.datasets.utils import check_integrity, download_url
+
+    if check_integrity(whole, md5):
         return whole
     reasons = [f"the file in {whole.parent} is damaged"] if whole.exists() else []
-    with _part(whole) as part:
+    with _aside(f"get {whole.name}", whole.parent, "MINIDIFF_DATA") as own, _patience():
         for url in urls:
             try:
-                _download(url, part, md5)
-                return part.replace(whole)
-            except (OSError, http.client.HTTPException) as error:
+                download_url(url, own, whole.name, md5)
+                return (own / whole.name).replace(whole)
+            except (OSError, HTTPException, RuntimeError) as error:
+                if getattr(error, "errno", None) in FULL:
+                    raise  # another mirror would not make room
                 reasons.append(f"from {url}: {error}")
-    if _has_md5(whole, md5):  # another process was luckier meanwhile
+    if check_integrity(whole, md5):  # another process was luckier meanwhile
         return whole
-    raise DownloadError(
-        "\n  ".join([f"could not get {whole.name}:", *reasons])
-        + f"\nTry again when the network answers, or put the file (md5 {md5}) into {whole.parent} by hand. "
-        "Without a network, data.digits() has 1,797 real handwritten digits."
-    )
+    hint = f"Try again when the network answers, or put the file (md5 {md5}) into {whole.parent} by hand."
+    offer = "Without a network, data.digits() has 1,797 real handwritten digits."
+    raise DownloadError("\n  ".join([f"could not get {whole.name}:", *reasons]) + f"\n{hint} {offer}")
 
 
 @contextmanager
-def _part(whole: Path) -> Iterator[Path]:
-    """A path beside `whole` that is this call's own, so that two processes may fetch at once; nothing is left there."""
-    part = whole.with_name(f"{whole.name}.{uuid.uuid4().hex[:8]}.part")
+def _aside(what: str, folder: Path, variable: str) -> Iterator[Path]:
+    """A folder in `folder` that is this call's own: two processes may work at once, and nothing half is left."""
     try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        part.touch()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as own:
+            yield Path(own)
     except OSError as error:
-        hint = "set MINIDIFF_DATA to a folder that can be written"
-        raise DownloadError(f"could not get {whole.name}: cannot write in {whole.parent} ({error}); {hint}") from error
-    try:
-        _sweep(whole.parent)
-        yield part
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what killed processes left: a living one writes to its part, or gives up, within TIMEOUT seconds."""
-    for part in folder.glob("*.part"):
-        with suppress(OSError):  # another process may sweep too
-            if time.time() - part.stat().st_mtime > 10 * TIMEOUT:
-                part.unlink()
-
-
-def _download(url: str, part: Path, md5: str) -> None:
-    """Write the answer of `url` to `part`; OSError or HTTPException if none comes or it is not the file with `md5`."""
-    request = Request(url, headers={"User-Agent": "pytorch/vision"})  # known to the servers, which are torchvision's
-    room = _room(f"get {Path(url).name}", part.parent, "MINIDIFF_DATA")
-    with room, urlopen(request, timeout=TIMEOUT) as answer, open(part, "wb") as out:
-        with tqdm(total=answer.length, unit="B", unit_scale=True, desc=Path(url).name, leave=False) as bar:
-            while chunk := answer.read(1 << 16):
-                out.write(chunk)
-                bar.update(len(chunk))
-                if out.tell() > LIMIT:  # a server that never ends would fill the disk
-                    raise OSError(f"more than {LIMIT:,} bytes came: it is not the file")
-        kind = answer.headers.get_content_type()
-    if not _has_md5(part, md5):
-        raise OSError(f"{part.stat().st_size:,} bytes came ({kind}), but they are not the file: another md5")
+        told = f"could not {what}: cannot write in {folder} ({error}). Nothing half is left; free the disk, or"
+        raise DownloadError(f"{told} set {variable} to a folder that has room and can be written") from error
 
 
 @contextmanager
-def _room(what: str, folder, variable: str) -> Iterator[None]:
-    """A disk that is full becomes a DownloadError: another mirror would not help."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        told = f"could not {what}: no room in {folder} ({error.strerror}). Nothing half is left; free the disk, or"
-        raise DownloadError(f"{told} set {variable} to a folder with room") from error
-
-
-def _has_md5(path: Path, md5: str) -> bool:
-    """Is there a file with that md5 (it detects damage, not malice)?"""
-    if not path.is_file():
-        return False
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == md5
+def _patience() -> Iterator[None]:
+    """Let a server be silent for TIMEOUT seconds: torchvision waits as long as Python does by default, for ever."""
+    with _WAITING:  # the default is one for all threads
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(TIMEOUT)
+        try:
+            yield
+        finally:
+            socket.setdefaulttimeout(before)

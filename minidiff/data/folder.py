@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from minidiff import expect
+from minidiff.support import expect
 
 
 def folder(path: str | os.PathLike, size: int = 32) -> tuple[Tensor, Tensor, list[str]]:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from minidiff import expect
+from minidiff.support import expect
 
 
 class GaussianMixture:
@@ -58,7 +58,8 @@ class GaussianMixture:
         Tweedie's formula (Efron, 2011) says the same: (x + sigma^2 score(x)) / alpha.
         """
         log_joint, v, _ = self._noised(x, alpha, sigma)
-        alpha, sigma = _column("alpha", alpha, x), _column("sigma", sigma, x)
+        alpha = _column("alpha", alpha, x)
+        sigma = _column("sigma", sigma, x)
         share = log_joint.softmax(1) / v  # (B, K)
         pull = (share * alpha * self.stds.to(x) ** 2).sum(1, keepdim=True)  # (B, 1)
         return (share * sigma**2) @ self.means.to(x) + pull * x
@@ -66,7 +67,8 @@ class GaussianMixture:
     def _noised(self, x: Tensor, alpha, sigma) -> tuple[Tensor, Tensor, Tensor]:
         """log w_k + log N(x; alpha m_k, v_k I) (B, K); v (B, K) or (1, K); x - alpha m_k (B, K, D)."""
         expect.tensor("x", x, f"B {self.means.shape[1]}", finite=True)
-        alpha, sigma = _column("alpha", alpha, x), _column("sigma", sigma, x)
+        alpha = _column("alpha", alpha, x)
+        sigma = _column("sigma", sigma, x)
         v = alpha**2 * self.stds.to(x) ** 2 + sigma**2
         if v.min() <= 0:
             raise ValueError("alpha, sigma: got 0 for both, where x_t is 0 whatever x0 was; expected one above 0")

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minidiff import expect
+from minidiff.support import expect
 
 CAPTIONS = {  # file -> what the demonstration of Radford et al. (2103.00020) says of it
     "page.png": "a page of text about segmentation",
@@ -35,8 +35,11 @@ def photo_crops(n: int, size: int = 32, seed: int = 0) -> tuple[Tensor, list[str
 
     A square is 60 to 100 % of the shorter side, at a random place; half of them are mirrored, the page of text never.
     """
-    n, size = expect.integer("n", n, 1), expect.integer("size", size, 8, 512)
-    rng, names, crops = np.random.default_rng(expect.integer("seed", seed, 0)), list(CAPTIONS), []
+    n = expect.integer("n", n, 1)
+    size = expect.integer("size", size, 8, 512)
+    rng = np.random.default_rng(expect.integer("seed", seed, 0))
+    names = list(CAPTIONS)
+    crops = []
     for i in range(n):
         photo = _photographs()[i % 8]
         crop = _square(photo, round(min(photo.shape[1:]) * rng.uniform(0.6, 1)), rng.random(), rng.random(), size)
@@ -46,7 +49,8 @@ def photo_crops(n: int, size: int = 32, seed: int = 0) -> tuple[Tensor, list[str
 
 def _square(photo: Tensor, side: int, down: float, right: float, size: int) -> Tensor:
     """A square of that side, (3, size, size): `down` and `right` in [0, 1] say where between the photograph's edges."""
-    top, left = round(down * (photo.shape[1] - side)), round(right * (photo.shape[2] - side))
+    top = round(down * (photo.shape[1] - side))
+    left = round(right * (photo.shape[2] - side))
     square = photo[None, :, top : top + side, left : left + side]
     return F.interpolate(square, size=(size, size), mode="area")[0]
 

@@ -9,9 +9,9 @@ import math
 import torch
 from torch import Tensor
 
-from minidiff import expect
 from minidiff.data.mixture import GaussianMixture
-from minidiff.profile import seeded
+from minidiff.support import expect
+from minidiff.support.profile import seeded
 
 
 def swiss_roll(n: int, seed: int = 0, noise: float = 0.05) -> Tensor:
@@ -52,7 +52,8 @@ def grid25(n: int, seed: int = 0, spread: float = 0.1) -> Tensor:
 def checkerboard(n: int, seed: int = 0) -> Tensor:
     """Uniform over the dark fields of a 4 x 4 board of side 2 sqrt(3), which has unit variance along each axis."""
     generator = _generator(n, seed)
-    row, half = torch.randint(4, (n,), generator=generator), torch.randint(2, (n,), generator=generator)
+    row = torch.randint(4, (n,), generator=generator)
+    half = torch.randint(2, (n,), generator=generator)
     column = 2 * half + row % 2  # two dark fields in every row
     corner = torch.stack([column, row], 1) - 2.0
     return (corner + torch.rand(n, 2, generator=generator)) * math.sqrt(3) / 2
@@ -74,7 +75,8 @@ def grid_mixture(spread: float = 0.1) -> GaussianMixture:
 
 def _even(means: Tensor, std: float, variance: float) -> GaussianMixture:
     """The mixture of equal parts whose variance along an axis is `variance`, scaled to 1; float32."""
-    k, scale = len(means), math.sqrt(variance)
+    k = len(means)
+    scale = math.sqrt(variance)
     return GaussianMixture(torch.full((k,), 1 / k), (means / scale).float(), torch.full((k,), std / scale))
 
 

@@ -80,5 +80,6 @@ def _difference(got: Tensor, wanted: Tensor) -> str:
     if not wanted.ndim:
         return f"Got {got.item():.5g}, expected {wanted.item():.5g}."
     worst = (got - wanted).abs().argmax()
-    value, right = got.flatten()[worst].item(), wanted.flatten()[worst].item()
+    value = got.flatten()[worst].item()
+    right = wanted.flatten()[worst].item()
     return f"The largest difference: got {value:.5g}, expected {right:.5g}."

@@ -1,4 +1,6 @@
-'''Checks, solutions and their register. One module a lesson, `lessonNN.py`, read when an id "NN.…" is asked for.
+'''Checks, solutions and their register. Those of a lesson are in `lessons/lessonNN/exercises.py`.
+
+They are read when an id "NN.…" is asked for.
 
     from minidiff.exercises import close, exercise, question, require, shaped
 
@@ -18,15 +20,14 @@
 
     question("00.predict_blur", answer="b", hints={"a": "why not a", "c": "why not c"}, why="why b")
 
-Bugs for the tests are planted in tests/planted/lessonNN.py: PLANTED = {"01.project": [wrong, wrong, wrong]}; each must
-fail with a hint of its own. A stub in the notebook has `...` where the learner writes; the same `...` for an answer.
+Bugs for the tests are planted in tests/lessons/lessonNN/planted.py: PLANTED = {"01.project": [wrong, wrong, wrong]};
+each must fail with a hint of its own. A stub in the notebook has `...` where the learner writes; the same `...` for an
+answer.
 '''
 
+import ast
 import difflib
-import dis
-import importlib
 import inspect
-import pkgutil
 import re
 import sysconfig
 import textwrap
@@ -38,9 +39,11 @@ from pathlib import Path
 import torch
 
 from minidiff.exercises.compare import CheckFailed, NotAttempted
+from minidiff.support import rooms
 
 REGISTER: dict[str, "Exercise | Question"] = {}
 _HERE = Path(__file__).parent
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _LIBRARIES = (_HERE.parent, *(sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")))
 
 
@@ -56,7 +59,7 @@ class Exercise:
         kind = "class" if inspect.isclass(self.solution) else "function"
         if not callable(attempt) or inspect.isclass(attempt) != inspect.isclass(self.solution):
             raise CheckFailed(f"Hand over the {kind} itself, by its name alone.", f"Got a {type(attempt).__name__}.")
-        if _untouched(attempt):
+        if _untouched(attempt, self.solution):
             raise NotAttempted
         self.mark(attempt)
 
@@ -127,9 +130,8 @@ def solution(name: str) -> Solution:
 
 def names() -> list[str]:
     """Every exercise of the course."""
-    for module in pkgutil.iter_modules([str(_HERE)]):
-        if module.name.startswith("lesson"):
-            importlib.import_module(f"{__package__}.{module.name}")
+    for lesson in rooms.lessons():
+        rooms.part(lesson, "exercises")
     return sorted(REGISTER)
 
 
@@ -138,8 +140,8 @@ def find(name: str) -> Exercise | Question:
     if not isinstance(name, str):
         raise TypeError(f"id: got {name!r}, expected a string such as '01.project'")
     lesson = name.partition(".")[0]
-    if name not in REGISTER and lesson.isdigit() and (_HERE / f"lesson{lesson}.py").exists():
-        importlib.import_module(f"{__package__}.lesson{lesson}")
+    if name not in REGISTER and lesson in rooms.lessons():
+        rooms.part(lesson, "exercises")
     if name not in REGISTER:
         near = difflib.get_close_matches(name, names(), cutoff=0.4) or names()[:3]
         raise ValueError(f"id: got {name!r}, expected an exercise of the course, perhaps {' or '.join(near)}")
@@ -184,10 +186,46 @@ def _is_learners(filename: str) -> bool:
     return not filename.startswith("<frozen") and not any(Path(filename).is_relative_to(at) for at in _LIBRARIES)
 
 
-def _untouched(attempt: Callable) -> bool:
-    """A stub: a function with no instruction but to return None or `...`, or a class that has one."""
-    if inspect.isclass(attempt):
-        return any(_untouched(part) for part in vars(attempt).values() if inspect.isfunction(part))
-    code = list(dis.get_instructions(attempt)) if hasattr(attempt, "__code__") else []
-    idle = {"RESUME", "NOP", "COPY_FREE_VARS", "RETURN_VALUE"}
-    return bool(code) and all(i.opname in idle or "CONST" in i.opname and i.argval in (None, ...) for i in code)
+def _untouched(attempt: Callable, solution: Callable) -> bool:
+    """A stub: a function that does nothing, or a class in which a method does nothing and the solution's does more."""
+    if not inspect.isclass(attempt):
+        return _does_nothing(attempt)
+    wanted = vars(solution)
+    stubs = [name for name, part in vars(attempt).items() if name in wanted and _does_nothing(part)]
+    return any(not _does_nothing(wanted[name]) for name in stubs)
+
+
+def _does_nothing(function) -> bool:
+    """Has the function no statement but to return None or `...`? One whose source is not to be found may have some."""
+    found = _definitions(function)
+    return bool(found) and all(_is_idle(statement) for node in found for statement in _body(node))
+
+
+def _definitions(function) -> list[ast.AST]:
+    """The function in the source, decorated or not: by its line and name, so several where lambdas share a line."""
+    try:
+        code = inspect.unwrap(function).__code__
+        lines, _ = inspect.findsource(code)
+        nodes = list(ast.walk(ast.parse("".join(lines))))
+    except (AttributeError, OSError, SyntaxError, TypeError, ValueError):  # written in C, typed in a shell, ...
+        return []
+    at_line = [node for node in nodes if isinstance(node, FUNCTIONS) and _first_line(node) == code.co_firstlineno]
+    return [node for node in at_line if getattr(node, "name", "<lambda>") == code.co_name]
+
+
+def _first_line(node: ast.AST) -> int:
+    """Where Python says that a function begins: at its first decorator."""
+    return min(part.lineno for part in (node, *getattr(node, "decorator_list", ())))
+
+
+def _body(node: ast.AST) -> list[ast.stmt]:
+    return [ast.Return(node.body)] if isinstance(node, ast.Lambda) else node.body
+
+
+def _is_idle(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.Return):
+        value = statement.value
+        return value is None or isinstance(value, ast.Constant) and value.value in (None, ...)
+    if isinstance(statement, ast.Expr):  # `...`, or a docstring
+        return isinstance(statement.value, ast.Constant)
+    return isinstance(statement, ast.Pass)

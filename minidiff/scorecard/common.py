@@ -6,17 +6,22 @@ from functools import cache
 from statistics import mean, stdev
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minidiff import checkpoints, data, device, profile, seed_everything
-from minidiff.recipes import RECIPES, Recipe
-from minidiff.tables import rounded
-from minidiff.train import Ema, run
+from minidiff import checkpoints, data
+from minidiff.recipes import RECIPES
+from minidiff.support.tables import rounded
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of a lesson. paper: its figure and source; ours: the same, measured; why: when it does not hold."""
+    """One claim of a lesson, measured.
+
+    paper: its figure and source. ours: the same, measured here. holds: None where it was not measured. why: the known
+    reason, looked into, if it does not hold; "" where none is known. stored: the command that made the stored table
+    which `ours` was read from; "" where it was measured now.
+    """
 
     lesson: str
     text: str
@@ -24,6 +29,7 @@ class Claim:
     ours: str
     holds: bool | None
     why: str = ""
+    stored: str = ""
 
 
 def judge() -> Callable[[Tensor], Tensor]:
@@ -31,25 +37,25 @@ def judge() -> Callable[[Tensor], Tensor]:
     return torch.no_grad()(checkpoints.load("classifier-digits").features)
 
 
+def real_digits(size: int = 16, n: int | None = None) -> tuple[Tensor, Tensor, Callable]:
+    """What drawn digits are compared with: the last arguments of `evaluate.compare`, `quality` and `floors`.
+
+    The 1,500 training digits and the first n of the 297 held-out ones (all for None), (rows, 1, size, size), and the
+    judge: `evaluate.compare({"VAE": pictures}, *real_digits())`. For 8x8 pictures at size 16 see `enlarged`.
+    """
+    return data.digits("train", size)[0], data.digits("test", size)[0][:n], judge()
+
+
+def enlarged(x: Tensor) -> Tensor:
+    """Pictures (N, 1, 8, 8) as (N, 1, 16, 16), made larger as the 16x16 digits are; larger ones as they are."""
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False) if x.shape[-1] == 8 else x
+
+
 @cache
 def trained(name: str, seed: int) -> nn.Module:
     """The averaged model of a recipe, trained now with this seed for the profile's steps, in eval mode on the CPU."""
     recipe = RECIPES[name]
-    tensors = recipe.data("train")
-    seed_everything(seed)
-    model = recipe.fresh(*tensors)
-    return averaged(model, tensors, recipe, f"{name} seed {seed}", seed, steps=recipe.steps[profile()])
-
-
-def averaged(model: nn.Module, tensors, recipe: Recipe, desc: str, seed: int, batch=None, lr=None, **length):
-    """A new model's average, on the CPU, after so many `steps` or `seconds`; a batch and rate other than the recipe's.
-
-    (The model is made before, so that a caller may seed it and put something of its own into it.)
-    """
-    model = model.to(device())
-    ema, batches = Ema(model), data.batches(*tensors, size=batch or recipe.batch, seed=seed)
-    run(recipe.fit(model, batches, lr=lr or recipe.lr, seed=seed, ema=ema, **length), desc=desc)
-    return ema.model.cpu()
+    return recipe.train(checkpoints.needed(recipe), seed=seed, desc=f"{name} seed {seed}").model.cpu()
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:

@@ -2,7 +2,8 @@
 
 import csv
 
-from minidiff import cards, checkpoints
+from minidiff import checkpoints
+from minidiff.support import files
 
 TABLES = checkpoints.SHIPPED.parent / "tables"
 
@@ -12,7 +13,7 @@ def write(name: str, command: str, rows: list[dict]) -> None:
     columns = list(dict.fromkeys(column for row in rows for column in row))
     lines = [[_text(row.get(column)) for column in columns] for row in rows]
     TABLES.mkdir(parents=True, exist_ok=True)
-    with cards.atomic(TABLES / f"{name}.csv") as file:
+    with files.whole(TABLES / f"{name}.csv") as file:
         text = "\n".join([f"# {command}", *(",".join(line) for line in [list(map(_text, columns)), *lines]), ""])
         file.write(text.encode())
 
@@ -22,6 +23,12 @@ def read(name: str) -> list[dict]:
     lines = (TABLES / f"{name}.csv").read_text("utf-8").splitlines()[1:]
     rows = csv.DictReader(lines)
     return [{column: _value(text) for column, text in row.items() if text != ""} for row in rows]
+
+
+def command(name: str) -> str:
+    """The command that made data/tables/NAME.csv, as its first line says."""
+    with (TABLES / f"{name}.csv").open(encoding="utf-8") as file:
+        return file.readline().removeprefix("#").strip()
 
 
 def _text(value) -> str:

@@ -3,7 +3,7 @@
 import ipywidgets
 from ipywidgets import DOMWidget
 
-from minidiff import expect
+from minidiff.support import expect
 
 
 class Control:
@@ -12,7 +12,10 @@ class Control:
     def __init__(self, label: str, source, shown: DOMWidget | None = None, unit: str = ""):
         if not isinstance(label, str) or not label.strip():
             raise ValueError(f"label: got {label!r}, expected a text that names the control")
-        self.label, self.unit, self.source, self.shown = label, unit, source, shown or source
+        self.label = label
+        self.unit = unit
+        self.source = source
+        self.shown = shown or source
         self.default = self.value
         if isinstance(self.source, ipywidgets.ValueWidget):
             self.source.description = self.source.tooltip = self.caption
@@ -54,8 +57,10 @@ class Slider(Control):
 
     def __init__(self, label: str, low, high, step, value, unit: str = ""):
         self.whole = all(isinstance(number, int) for number in (low, high, step, value))
-        self.low, self.high = expect.number("low", low), expect.number("high", high, low)
-        value, step = expect.number("value", value, low, high), expect.number("step", step)
+        self.low = expect.number("low", low)
+        self.high = expect.number("high", high, low)
+        value = expect.number("value", value, low, high)
+        step = expect.number("step", step)
         if step <= 0:
             raise ValueError(f"step: got {step}, expected more than 0")
         places = max(0, len(f"{step:.6f}".rstrip("0").split(".")[1]))

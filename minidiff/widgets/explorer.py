@@ -14,7 +14,8 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from minidiff import expect, plot
+from minidiff import plot
+from minidiff.support import expect
 from minidiff.widgets.controls import Control
 from minidiff.widgets.picture import SIZE, Picture, png
 
@@ -42,8 +43,12 @@ class Explorer(ipywidgets.Box):
                 raise TypeError(f"{name}: got {type(control).__name__}, expected a control such as Slider")
         if not callable(draw):
             raise TypeError(f"draw: got {type(draw).__name__}, expected a function that returns a picture")
-        self.draw, self.controls, self.picture = draw, controls, Picture()
-        self.columns, self._held, self._lock = expect.integer("columns", columns, 1), False, RLock()
+        self.draw = draw
+        self.controls = controls
+        self.picture = Picture()
+        self.columns = expect.integer("columns", columns, 1)
+        self._held = False
+        self._lock = RLock()
         self._alt = _describer(alt, set(controls))
         self._png = lru_cache(CACHE)(lambda items: png(draw(**dict(items)), SIZE, columns))
         reset = ipywidgets.Button(description="Reset", tooltip="Return every control to its default")

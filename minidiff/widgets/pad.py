@@ -6,8 +6,8 @@ import torch
 import traitlets
 from torch import Tensor
 
-from minidiff import expect
 from minidiff.plot import COLOURS
+from minidiff.support import expect
 from minidiff.widgets.controls import Control, plain
 
 
@@ -38,8 +38,11 @@ class Pad(Control):
         kinds, kind = np.unique(texts, return_inverse=True)
         middle = [float(f"{(low + high) / 2:.3g}") for low, high in zip(self.low, self.high)]
         view = PadView(value=self.check(middle if value is None else value), low=self.low, high=self.high)
-        view.points, view.kind = points.numpy().astype("<f4").tobytes(), kind.astype("<u2").tobytes()
-        view.kinds, view.names, view.label = kinds.tolist(), list(names), label
+        view.points = points.numpy().astype("<f4").tobytes()
+        view.kind = kind.astype("<u2").tobytes()
+        view.kinds = kinds.tolist()
+        view.names = list(names)
+        view.label = label
         super().__init__(label, view)
 
     def check(self, value) -> tuple[float, float]:

@@ -6,7 +6,7 @@ import torch
 import traitlets
 from torch import Tensor
 
-from minidiff import expect
+from minidiff.support import expect
 from minidiff.widgets.controls import Control
 
 

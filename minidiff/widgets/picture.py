@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from minidiff import expect, plot
+from minidiff import plot
+from minidiff.support import expect
 
 SIZE = 256  # screen pixels, at least, for the width of a picture
 

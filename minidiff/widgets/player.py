@@ -7,7 +7,7 @@ from threading import RLock
 import ipywidgets
 from IPython import get_ipython
 
-from minidiff import expect
+from minidiff.support import expect
 from minidiff.widgets.controls import Control
 
 SPEEDS = (1, 2, 4, 8, 16, 32)  # frames a second
@@ -114,7 +114,9 @@ class Frames:
     """
 
     def __init__(self, source: Iterable):
-        self._rest, self._kept, self._lock = iter(source), [], RLock()
+        self._rest = iter(source)
+        self._kept = []
+        self._lock = RLock()
 
     def __getitem__(self, k: int):
         k = expect.integer("frame", k, 0)

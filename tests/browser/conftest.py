@@ -37,7 +37,7 @@ ARGS = (
     "--disable-background-networking --disable-component-update --disable-sync"
 ).split()
 KEYED = ".noUi-handle, select, input, canvas"  # what takes the keys of a control
-MS = int(os.environ.get("BROWSER_TIMEOUT_MS", 60_000))
+MS = int(os.environ.get("BROWSER_TIMEOUT_MS", 180_000))
 FOLDERS = "HOME JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR JUPYTER_RUNTIME_DIR IPYTHONDIR MPLCONFIGDIR".split()
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -55,7 +55,8 @@ RUN_ALL = """async () => {
   });
   await jupyterapp.commands.execute("notebook:run-all-cells");
   return notebook.content.widgets.filter((cell) => cell.model.type === "code").map((cell) =>
-    [cell.model.executionCount, cell.model.outputs.toJSON().filter((output) => output.output_type === "error")]);
+    [cell.model.executionCount, cell.model.outputs.toJSON().filter((output) => output.output_type === "error")
+      .map((error) => error.ename + ": " + error.evalue)]);
 }"""
 RESTART = "async () => { await jupyterapp.shell.currentWidget.sessionContext.restartKernel(); }"
 SHUT_DOWN = "async () => { await window.jupyterapp?.shell?.currentWidget?.sessionContext?.shutdown?.(); }"
@@ -190,7 +191,8 @@ class Notebook:
         """Run every cell, none with an error."""
         self.page.wait_for_function(READY)
         cells = self.page.evaluate(RUN_ALL)
-        assert cells and all(count and not errors for count, errors in cells), cells
+        wrong = {k: errors or "not run" for k, (count, errors) in enumerate(cells, start=1) if errors or not count}
+        assert cells and not wrong, f"code cells {wrong}"
         return self
 
     def theme(self, name: str) -> None:

@@ -163,6 +163,7 @@ def test_player_plays_pauses_steps_and_rewinds(book):
     first = movie.picture()
     time.sleep(0.3)
     movie.shows(first)  # it starts paused
+    movie.choose("step", "2")  # slow enough that it is paused, by and by, before its end
     movie.button("Play")
     movie.changed(first)
     movie.button("Pause")
@@ -179,9 +180,11 @@ def test_player_plays_pauses_steps_and_rewinds(book):
     movie.shows(first)
     movie.press("step", "ArrowRight", 2)
     movie.alt("frame 2")
+    movie.choose("step", "32")
     movie.button("Play")
     movie.alt("frame 39")  # it stops at the end ...
     paused.wait_for()
+    movie.choose("step", "2")
     movie.button("Play")
     movie.alt(re.compile("frame [1-9]$"))  # ... and begins anew
     movie.button("Reset")
@@ -204,19 +207,20 @@ def test_an_error_is_shown_and_reported(book):
 def test_a_slow_picture_says_so(book):
     lazy = book.explorer("t-slow")
     lazy.picture()
+    lazy.watch()
     lazy.press("code", "ArrowLeft", 8)
-    lazy.box.locator(".minidiff-busy.minidiff-on").wait_for()
-    lazy.box.locator(".minidiff-busy:not(.minidiff-on)").wait_for(state="attached")
     lazy.alt("slowly 0.47, 0.33")
+    lazy.box.locator(".minidiff-busy:not(.minidiff-on)").wait_for(state="attached")
+    assert book.page.evaluate("begun > moved")  # the mark was on, since the last key
 
 
 def test_the_page_is_watched(book):
     page = book.page
-    page.evaluate("""() => {
-      setTimeout(() => { throw new Error("planted"); });
-      fetch("http://192.0.2.1/planted.js").catch(() => {});  // an address that nobody has
-    }""")
-    page.wait_for_timeout(200)
+    with page.expect_event("pageerror"), page.expect_request("http://192.0.2.1/planted.js"):
+        page.evaluate("""() => {
+          setTimeout(() => { throw new Error("planted"); });
+          fetch("http://192.0.2.1/planted.js").catch(() => {});  // an address that nobody has
+        }""")
     assert page.errors == ["planted"] and page.outside == ["http://192.0.2.1/planted.js"]
     with pytest.raises(AssertionError):
         book.assert_clean()

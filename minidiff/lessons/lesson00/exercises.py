@@ -1,0 +1,204 @@
+"""Lesson 00: a network that sees the label alone, masked convolution, the chain rule, and four exercises."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from minidiff import seeded
+from minidiff.autoregressive import LEVELS, MaskedConv, PixelModel, from_levels, to_levels
+from minidiff.exercises.compare import close, require, shaped
+from minidiff.exercises.core import exercise
+from minidiff.lessons.lesson00 import solutions as right
+from minidiff.metrics import bits_per_dim
+
+
+@exercise("00.painter", solution=right.Painter)
+def _(attempt):
+    painter = attempt()
+    y = torch.tensor([3, 3, 7])
+    drawn = shaped(painter(y), (3, 1, 8, 8), "One picture for each label: view(-1, 1, 8, 8).")
+    close(drawn[0], drawn[1], "The same label twice must give the same picture: only the label goes in.")
+    require((drawn[0] - drawn[2]).abs().max() > 1e-6, "Labels 3 and 7 give the same picture: feed the label in.")
+    x = torch.rand(3, 1, 8, 8) * 2 - 1
+    error = x - drawn
+    slips = {
+        "That is the absolute error: square it.": error.abs().mean(),
+        "Take the mean, not the sum.": error.square().sum(),
+    }
+    close(painter.loss(x, y), error.square().mean(), "The loss is the mean of (x - drawn)².", slips=slips)
+    noisy = attempt(noise=4)(y)
+    require((noisy[0] - noisy[1]).abs().max() > 1e-6, "With noise=4, two rows get two z: draw z for each row of y.")
+
+
+@exercise("00.masked_conv", solution=right.MaskedConv, core=True)
+def _(attempt):
+    for own in (False, True):
+        layer = attempt(2, 3, 5, own)
+        ours = MaskedConv(2, 3, 5, own)
+        x = torch.randn(4, 2, 8, 8)
+        shaped(layer(x), (4, 3, 8, 8), "The size must stay: padding=kernel // 2.")
+        _sees_what_came_before(_seen(layer), own)
+        nn.init.normal_(layer.weight)  # as training would: it moves every weight
+        hint = "The mask was applied once, and training undoes that: multiply by the mask in forward."
+        require(torch.equal(_seen(layer), _seen(ours)), hint)
+        ours.weight.data, ours.bias.data = layer.weight.data, layer.bias.data
+        close(layer(x), ours(x), "It sees the right pixels, but is not a convolution of them: where is the bias?")
+
+
+@exercise("00.log_prob", solution=right.log_prob, core=True)
+def _(attempt):
+    model = _sharp(1.0)
+    x = from_levels(torch.randint(LEVELS, (5, 8, 8)))
+    y = torch.arange(5)
+    got = shaped(attempt(model, x, y), (5,), "One number a picture: sum over the pixels, not over the batch.")
+    wanted = model.log_prob(x, y)
+    slips = {
+        "Sum over the 64 pixels: the chain rule is a product, so its log is a sum.": wanted / 64,
+        "A log-probability is at most 0: the sign is turned.": -wanted,
+        "These are bits. Nats, please: the natural logarithm.": wanted / math.log(2),
+        "The logits are not yet log-probabilities: log_softmax over the levels, dim=1.": _picked(model(x, y), x),
+        "The softmax runs over the levels, dim=1.": _picked(model(x, y).log_softmax(-1), x),
+    }
+    close(got, wanted, "This is not the sum of log p(x_i | x_<i, y) over the 64 pixels.", slips=slips, rtol=1e-3)
+
+
+@exercise("00.paint", solution=right.paint, core=True)
+def _(attempt):
+    labels = torch.tensor([0, 4, 9])
+    model = _Chained(width=1)
+    frames = list(attempt(model, labels, seeded()))
+    require(len(frames) == 64, f"It yields {len(frames)} times, expected 64: once after each pixel.")
+    shaped(frames[-1], (3, 1, 8, 8), "Yield all the pictures each time.")
+    require(not torch.equal(frames[0], frames[-1]), "All the frames are one tensor: yield x.clone().")
+    close(frames[-1], (to_levels(_onto(frames[-1])) / 8 - 1)[:, None], "Pixels are k / 8 - 1 for k = 0 … 16.")
+    once = from_levels(model(torch.full((3, 1, 8, 8), -1.0), labels).argmax(1))
+    require(not torch.equal(frames[-1], once), "The network saw an empty picture each time: show it what is drawn.")
+    for place, wanted in enumerate(model.paint(labels)):
+        hint = f"Wrong from pixel {place} on: pixel by pixel in reading order, divmod(place, 8)."
+        close(frames[place], wanted, hint)
+    dull = list(attempt(_sharp(0.0), torch.zeros(200).long(), seeded()))[-1]  # every level equally likely
+    require(dull.std() > 0.3, "All drawings are alike: draw from the probabilities, do not take the largest.")
+
+
+@exercise("00.bits_per_dim", solution=right.bits_per_dim)
+def _(attempt):
+    got = attempt(torch.full((3,), -64 * math.log(17)), 64)  # three pictures of a model that knows nothing
+    slips = {
+        "These are nats: divide by log(2) for bits.": torch.tensor(math.log(17)),
+        "Divide by the number of pixels, dims.": torch.tensor(64 * math.log2(17)),
+        "The sign: a smaller probability costs more bits.": torch.tensor(-math.log2(17)),
+    }
+    close(got, math.log2(17), "17 levels, all equally likely, are log2(17) = 4.09 bits a pixel.", slips=slips)
+    some = -100 * torch.rand(7)
+    close(attempt(some, 64), bits_per_dim(some, 64), "Take the mean over the pictures.")
+
+
+@exercise("00.steadiest", solution=right.steadiest)
+def _(attempt):
+    x = (torch.rand(31, 1, 8, 8) ** 3 * 16).round() / 8 - 1
+    got = shaped(attempt(x), (1, 8, 8), "One picture: the pictures go away, the pixels stay. dim=0.")
+    slip = {"That is the mean, of least squared error. Write down the slope of Σ|x - c| in one pixel.": x.mean(0)}
+    close(got, x.median(0).values, "Another has a smaller mean absolute error. Do one pixel first.", slips=slip)
+
+
+@exercise("00.tempered", solution=right.tempered)
+def _(attempt):
+    logits = torch.randn(6, LEVELS) * 3
+    p = shaped(attempt(logits, 0.5), (6, LEVELS), "A probability for each level of each row.")
+    slips = {
+        "The logits are divided by the temperature, not multiplied.": (logits * 0.5).softmax(1),
+        "Divide before the softmax, not after it.": logits.softmax(1) / 0.5,
+        "Normalise over the levels: dim=1.": (logits / 0.5).softmax(0),
+    }
+    close(p, (logits / 0.5).softmax(1), "Not softmax(logits / temperature).", slips=slips)
+    close(attempt(logits, 1.0), logits.softmax(1), "At temperature 1 nothing changes.")
+    wanted = F.one_hot(logits.argmax(1), LEVELS).float()
+    hint = "At temperature 0 the largest logit takes all: 0/0 needs a case of its own."
+    require(attempt(logits, 0).isfinite().all(), hint)
+    close(attempt(logits, 0), wanted, hint)
+
+
+@exercise("00.finish", solution=right.finish, core=True)
+def _(attempt):
+    labels = torch.tensor([1, 8])
+    model = _Chained(width=1)
+    whole = from_levels(torch.randint(LEVELS, (2, 8, 8)))
+    before = whole.clone()
+    got = shaped(attempt(model, whole, labels, 3), (2, 1, 8, 8), "Whole pictures come out.")
+    require(torch.equal(whole, before), "It drew over the pictures it was given: x.clone() first.")
+    close(got[:, :, :3], whole[:, :, :3], "The given rows must stay as they are: begin at place 8 * rows.")
+    require(not torch.equal(got[:, :, 3:], whole[:, :, 3:]), "The lower rows are still the old ones: draw them.")
+    close(got, _onto(got), "A drawn level k = 0 … 16 is written into the picture as k / 8 - 1.")
+    hint = "The drawn rows do not follow from the kept ones and the labels, pixel by pixel in reading order."
+    close(got, right.finish(model, whole, labels, 3), hint, slips=_wrong_endings(model, whole, labels, 3))
+    close(attempt(model, whole, labels, 8), whole, "With rows=8 nothing is left to draw.")
+    close(attempt(model, whole, labels, 0), model.sample(2, labels), "With rows=0 it is the loop of section 6.")
+    one, same, other = (attempt(_sharp(0.0), whole, labels, 3, seeded(seed)) for seed in (0, 0, 1))
+    require(not torch.equal(one, other), "Draw from the probabilities; argmax always takes the likeliest level.")
+    require(torch.equal(one, same), "The same seed draws differently: hand `generator` on to torch.multinomial.")
+
+
+def _seen(layer):
+    """What the output at row 3, column 4 depends on: (8, 8), True or False."""
+    x = torch.randn(1, 2, 8, 8, requires_grad=True)
+    return torch.autograd.grad(layer(x)[0, :, 3, 4].sum(), x)[0][0].abs().sum(0) > 0
+
+
+def _sees_what_came_before(seen, own):
+    require(not seen[4:].any(), "It sees the rows below its place.")
+    require(not seen[3, 5:].any(), "It sees what is right of its place, which is not drawn yet.")
+    require(own or not seen[3, 4], "With own=False it must not see its own pixel: that is the answer.")
+    require(seen[3, 4] or not own, "With own=True it must see its own place.")
+    require(seen[3, 2:4].all() and seen[1:3, 2:7].all(), "It hides too much: keep all rows above, and all to the left.")
+
+
+class _Chained(PixelModel):
+    """A model without doubt: a level follows from the label, the level before it and the one above to the right."""
+
+    def forward(self, x, y):
+        k = F.pad(to_levels(_onto(x)).flatten(1), (7, 0))
+        level = (3 * k[:, 6:-1] + 5 * k[:, :-7] + y[:, None] + 7) % LEVELS  # one place back, and seven
+        return 50.0 * F.one_hot(level, LEVELS).mT.reshape(-1, LEVELS, 8, 8)
+
+
+def _wrong_endings(model, x, labels, rows):
+    """Slips in finishing x (B, 1, 8, 8) below `rows`: hint -> the pictures that come of it."""
+
+    def below(drawn):
+        return torch.cat([x[:, :, :rows], drawn[:, :, rows:]], dim=2)
+
+    def asked(x):
+        return from_levels(model(x, labels).argmax(1))
+
+    other = model.sample(len(x), labels)
+    blank = below(torch.full_like(x, -1.0))
+    columns = blank.clone()
+    for place in range(64):
+        column, row = divmod(place, 8)
+        columns[:, :, row, column] = (asked(columns) if row >= rows else x)[:, :, row, column]
+    return {
+        "One pass is not enough: ask the model again after each pixel.": below(asked(blank)),
+        "This follows the old lower rows: each pixel must follow those that you drew.": below(asked(x)),
+        "Column by column: the model knows what came before in reading order, row by row.": columns,
+        "These lower rows end another picture: keep the given rows in x while drawing.": below(other),
+    }
+
+
+def _sharp(scale):
+    """A small untrained PixelModel in eval mode whose logits are spread by `scale`."""
+    model = PixelModel(width=8, blocks=1, dropout=0.0).eval()
+    nn.init.normal_(model.head[-1].weight, std=scale)
+    nn.init.zeros_(model.head[-1].bias)
+    return model.requires_grad_(False)
+
+
+def _picked(log_p, x):
+    """Of scores (B, 17, 8, 8), those of the levels in x, summed over the pixels: (B,)."""
+    return log_p.gather(1, to_levels(x)[:, None]).sum((1, 2, 3))
+
+
+def _onto(x):
+    """x moved to the nearest levels."""
+    return ((x.clamp(-1, 1) + 1) * 8).round() / 8 - 1

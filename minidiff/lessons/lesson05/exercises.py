@@ -1,0 +1,211 @@
+"""Lesson 05's checks: the chain, its closed form, the way back, Tweedie's formula, and schedules compared."""
+
+import torch
+
+from minidiff.data import ring_mixture
+from minidiff.exercises import close, exercise, require, shaped
+from minidiff.lessons.lesson05 import solutions
+from minidiff.schedule import cosine, from_betas, linear, straight, variance_exploding
+
+
+@exercise("05.step", solution=solutions.noising_step, core=True)
+def _(attempt):
+    x = torch.randn(6, 2)
+    eps = torch.randn(6, 2)
+    beta = torch.tensor(0.2)
+    got = shaped(attempt(x, beta, eps), (6, 2), "Keep the shape of x.")
+    slips = {
+        "Roots: noise of variance beta is sqrt(beta) * eps, and x shrinks by sqrt(1 - beta).": 0.8 * x + 0.2 * eps,
+        "x must shrink by sqrt(1 - beta), or the variance grows with every step.": x + 0.2**0.5 * eps,
+        "Only x is left as it should be: the noise has the size sqrt(beta), not beta.": 0.8**0.5 * x + 0.2 * eps,
+        "The two roots have changed places: beta is the variance of the noise.": 0.2**0.5 * x + 0.8**0.5 * eps,
+    }
+    close(got, solutions.noising_step(x, beta, eps), "Not sqrt(1 - beta) x + sqrt(beta) eps.", slips=slips)
+
+
+@exercise("05.alpha_bar", solution=solutions.alpha_and_sigma, core=True)
+def _(attempt):
+    betas = torch.linspace(0.05, 0.4, 6)
+    result = _pair(attempt(betas), "alpha, sigma")
+    alpha = shaped(result[0], (7,), "T + 1 times: put alpha_bar = 1, the clean picture, in front of the products.")
+    right, right_sigma = solutions.alpha_and_sigma(betas)
+    before = torch.cat([torch.ones(1), torch.cumprod(betas, 0)])
+    summed = torch.cat([torch.ones(1), 1 - betas.cumsum(0)])
+    slips = {
+        "That is alpha_bar: alpha is its root.": right**2,
+        "Multiply what is left after each step, 1 - beta, not the betas.": before.sqrt(),
+        "Shares of what is left multiply, they do not add: cumprod of 1 - beta.": summed.sqrt(),
+    }
+    close(alpha, right, "alpha is the root of the running product of 1 - beta.", slips=slips)
+    root = "alpha² + sigma² = 1, so sigma is a root: sqrt(1 - alpha_bar)."
+    close(result[1], right_sigma, "sigma² is what alpha² leaves of 1.", slips={root: right_sigma**2})
+    ours = from_betas(betas)(torch.linspace(0, 1, 7))
+    close(torch.stack(result), torch.stack(ours), "Not equal to minidiff.schedule.from_betas.")
+
+
+@exercise("05.add_noise", solution=solutions.add_noise, core=True)
+def _(attempt):
+    trap = "An alpha of shape (B,) multiplies the last axis. Reshape it to (B, 1, 1, ...): one number for each row."
+    for shape in ((16, 1, 16, 16), (2, 2), (5, 1, 5, 5)):
+        x0, eps = torch.randn(2, *shape)
+        t = torch.rand(shape[0])
+        alpha, sigma = linear()(t)
+        got = shaped(attempt(x0, alpha, sigma, eps), shape, "Keep the shape of x0: points have 2 axes, pictures 4.")
+        right = solutions.add_noise(x0, alpha, sigma, eps)
+        slips = {
+            trap: alpha * x0 + sigma * eps,
+            "alpha and sigma are factors already: neither is squared.": solutions.add_noise(x0, alpha**2, sigma, eps),
+            "sigma is a standard deviation, not its square.": solutions.add_noise(x0, alpha, sigma**2, eps),
+            "The noise has a size too: sigma * eps.": solutions.add_noise(x0, alpha, torch.ones_like(sigma), eps),
+            "They have changed places: alpha is of the picture.": solutions.add_noise(x0, sigma, alpha, eps),
+        }
+        close(got, right, "Not alpha x0 + sigma eps, row by row.", slips=slips)
+        close(got, linear().add_noise(x0, t, eps), "Not equal to minidiff's Schedule.add_noise.")
+
+
+@exercise("05.estimate_x0", solution=solutions.estimate_x0, core=True)
+def _(attempt):
+    x0, eps = torch.randn(2, 6, 3)
+    alpha, sigma = cosine()(0.4)
+    x = cosine().add_noise(x0, 0.4, eps)
+    slips = {
+        "Noisy minus noise forgets both coefficients: sigma of the noise went in, alpha of the picture.": x - eps,
+        "The noise is out, but the picture is still shrunk: divide by alpha.": x - sigma * eps,
+        "Only sigma of eps went in: take out sigma * eps.": (x - eps) / alpha,
+        "alpha here is sqrt(alpha_bar): do not take alpha_bar.": (x - sigma * eps) / alpha**2,
+    }
+    close(attempt(x, eps, alpha, sigma), x0, "Solve x = alpha x0 + sigma eps for x0.", slips=slips)
+
+
+@exercise("05.posterior", solution=solutions.posterior, core=True)
+def _(attempt):
+    x, x0 = torch.randn(2, 5, 2)
+    for schedule, t, s in ((linear(), 0.4, 0.399), (cosine(), 0.8, 0.3)):
+        mean, std = _pair(attempt(schedule, x, x0, t, s), "mean, standard deviation")
+        right, right_std = schedule.posterior(x, x0, t, s)
+        slips = _slips_of_the_mean(schedule, x, x0, t, s)
+        close(mean, right, "Not (a sigma_s² x + alpha_s b² x0) / sigma_t².", slips=slips, rtol=1e-3)
+        forward = "That is b, the noise of the way forward: knowing x0 narrows it by sigma_s / sigma_t."
+        slips = {forward: schedule.transition(t, s)[1], "That is the variance: take its root.": right_std[0, 0] ** 2}
+        close(torch.as_tensor(std).flatten()[0], right_std[0, 0], "Not sigma_s b / sigma_t.", slips=slips, rtol=1e-3)
+
+
+def _slips_of_the_mean(schedule, x, x0, t, s) -> dict:
+    (_, sigma_t), (alpha_s, sigma_s), (a, b) = schedule(t), schedule(s), schedule.transition(t, s)
+
+    def mean(x, x0, variance):
+        return (a * sigma_s**2 * x + alpha_s * variance * x0) / sigma_t**2
+
+    grown = "b² = sigma_t² - a² sigma_s²: the noise of s has shrunk by a on its way to t."
+    return {
+        "x and x0 have changed places: x0 weighs with alpha_s b².": mean(x0, x, b**2),
+        "Divide by sigma_t²: the weights are of a mean.": mean(x, x0, b**2) * sigma_t**2,
+        grown: mean(x, x0, sigma_t**2 - sigma_s**2),
+        "By the time s the picture has shrunk too: x0 comes with alpha_s.": mean(x, x0 / alpha_s, b**2),
+    }
+
+
+@exercise("05.tweedie", solution=solutions.from_score, core=True)
+def _(attempt):
+    mixture = ring_mixture()
+    x = torch.randn(7, 2)
+    alpha, sigma = (value.float() for value in linear()(0.3))
+    score = mixture.score(x, alpha, sigma)
+    slips = {
+        "The score is multiplied by the variance, sigma².": (x + sigma * score) / alpha,
+        "Uphill: the score points to where x_t is likelier, so it is added.": (x - sigma**2 * score) / alpha,
+        "That is E[alpha x0 | x_t]: divide by alpha.": x + sigma**2 * score,
+    }
+    hint = "Not (x + sigma² score) / alpha."
+    close(attempt(x, score, alpha, sigma), mixture.denoise(x, alpha, sigma), hint, slips=slips, rtol=1e-3, atol=1e-4)
+
+
+def _pair(result, names: str):
+    require(isinstance(result, tuple | list) and len(result) == 2, f"Return two things: {names}.")
+    return result
+
+
+@exercise("05.linear_betas", solution=solutions.linear_betas, core=True)
+def _(attempt):
+    for steps in (100, 1000, 250):
+        betas = shaped(attempt(steps), (steps,), "One beta for each step.")
+        line = torch.linspace(1e-4, 0.02, steps)
+        short = (1e-4 + 0.0199 * torch.arange(steps) / steps) * (1000 / steps)
+        slips = {
+            "Fewer steps need larger ones: without the factor 1000 / steps a third of the picture is left.": line,
+            "The factor is 1000 / steps: fewer steps, larger betas.": line * (steps / 1000),
+            "The line ends at 0.02 exactly, and begins at 1e-4: torch.linspace counts both ends.": short,
+            "Both ends are scaled, the first beta too.": torch.linspace(1e-4, 0.02 * 1000 / steps, steps),
+        }
+        close(betas, line * (1000 / steps), "Not a line of betas times 1000 / steps.", slips=slips, atol=1e-8)
+
+
+@exercise("05.time_of", solution=solutions.time_of)
+def _(attempt):
+    for schedule, log_snr in ((linear(), 0.0), (cosine(), -3.0), (straight(), 4.0), (variance_exploding(), 0.0)):
+        right, double, half = (solutions.time_of(schedule, value) for value in (log_snr, 2 * log_snr, log_snr / 2))
+        ends = (1.0, 0.0) if right < 0.5 else (0.0, 1.0)
+        slips = {
+            "The SNR falls with t: where it is still too high, the time lies later.": ends[0],
+            "It ran to the wrong end: turn the comparison.": ends[1],
+            "schedule.log_snr is the log of alpha² / sigma² already: do not double it.": double,
+            "The roots are in schedule.log_snr already: do not halve it.": half,
+        }
+        hint = "At that time schedule.log_snr is another. If it is nearly right: ten halvings are too few, take thirty."
+        close(attempt(schedule, log_snr), right, hint, slips=slips, rtol=1e-3, atol=1e-4)
+
+
+@exercise("05.translate", solution=solutions.translate)
+def _(attempt):
+    x0, eps = torch.randn(2, 6, 2)
+    for schedule, other, t in (
+        (linear(), cosine(), 0.3),
+        (cosine(), straight(), 0.6),
+        (straight(), variance_exploding(), 0.8),
+    ):
+        x = schedule.add_noise(x0, t, eps)
+        got, s = _pair(attempt(x, t, schedule, other), "x in the other schedule, its time there")
+        right = solutions.time_of(other, schedule.log_snr(t))
+        same = "The same time is not the same amount of noise: find the time of equal log-SNR."
+        close(s, right, "At that time the log-SNR is another.", slips={same: t}, rtol=1e-3, atol=1e-4)
+        ratio = schedule(t)[0] / other(s)[0]
+        slips = {
+            "Equal log-SNR is not equal size: scale x by alpha of the other, divided by alpha of this one.": x,
+            "The ratio is upside down: divide by the alpha that x has, multiply by the one it should get.": x * ratio,
+        }
+        close(got, other.add_noise(x0, right, eps), "Not the same x0 and eps.", slips=slips, rtol=1e-2, atol=1e-3)
+
+
+@exercise("05.best_denoiser", solution=solutions.best_denoiser)
+def _(attempt):
+    known = torch.randn(9, 1, 4, 4)
+    alpha = torch.tensor(0.3)
+    sigma = torch.tensor(0.95)
+    x = alpha * known[:5] + sigma * torch.randn(5, 1, 4, 4)
+    got = shaped(attempt(x, known, alpha, sigma), (5, 1, 4, 4), "One guess for each row of x, of its shape.")
+    right = solutions.best_denoiser(x, known, alpha, sigma)
+    slips = _slips_of_the_weights(x, known, alpha, sigma)
+    close(got, right, "Weights exp(-|x - alpha known|² / (2 sigma²)), made to sum to 1.", slips=slips, rtol=1e-3)
+    far = attempt(40 + x, known, alpha, torch.tensor(0.05))
+    require(far.isfinite().all(), "Far from all pictures each exp(...) is 0, and 0 / 0 is NaN: softmax avoids that.")
+
+
+def _slips_of_the_weights(x, known, alpha, sigma) -> dict:
+    flat = x.flatten(1)
+    pictures = known.flatten(1)
+    distances = torch.cdist(flat, alpha * pictures)
+    unshrunk = torch.cdist(flat, pictures)
+    variance = 2 * sigma**2
+
+    def mean(squares, axis=1):
+        return ((-squares).softmax(axis) @ pictures).view_as(x)
+
+    return {
+        "That is the nearest picture: the best guess is the mean of all, weighted.": known[distances.argmin(1)],
+        "The exponent has the squared distance.": mean(distances / variance),
+        "Distances are from alpha times each picture: x has shrunk on the way.": mean(unshrunk**2 / variance),
+        "Divide the squares by 2 sigma², as the normal density does.": mean(distances**2 / sigma**2),
+        "For each x the weights of the known ones sum to 1: axis 1.": mean(distances**2 / variance, axis=0),
+        "The squares are summed over the pixels of a picture, not averaged.": mean(distances**2 / variance / 16),
+        "2 sigma² stands below the squares, not 2 sigma.": mean(distances**2 / (2 * sigma)),
+    }

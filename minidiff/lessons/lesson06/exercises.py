@@ -1,0 +1,199 @@
+"""Lesson 06's checks: DDPM's two algorithms, attention, v, the average of weights, who copies, a step's price."""
+
+import torch
+from torch import nn
+from torch.distributions import Normal, kl_divergence
+
+from minidiff import schedule, seeded
+from minidiff.exercises import close, exercise, require, shaped
+from minidiff.lessons.lesson06 import solutions
+from minidiff.lessons.lesson06.probes import Spy, asked, chain, mean_of, std_of, wave
+
+
+@exercise("06.loss", solution=solutions.noise_loss, core=True)
+def _(attempt):
+    path = schedule.linear(25)
+    _noises_rightly(attempt, path)
+    loss, x, t = asked(attempt, torch.zeros(4000, 3), path)
+    eps = x / path(t, like=x)[1]
+    slips = {
+        "The target is the noise eps, not the clean picture.": torch.tensor(0.25),
+        "The target is the noise eps, not the noisy picture.": ((0.5 - x) ** 2).mean(),
+        "The squared error, not the absolute one.": (0.5 - eps).abs().mean(),
+        "The mean over pictures and pixels, not the sum.": ((0.5 - eps) ** 2).sum(),
+        "The mean over a picture's pixels too, not their sum.": ((0.5 - eps) ** 2).sum(1).mean(),
+        "The square is missing: errors up and down would cancel.": (0.5 - eps).mean(),
+    }
+    close(loss, ((0.5 - eps) ** 2).mean(), "Not the mean of (prediction - eps)², with the eps in x.", slips=slips)
+    from minidiff.denoiser import Denoiser
+
+    model = Denoiser(Spy(), path, "eps")
+    close(loss, model.losses(torch.zeros(4000, 3), t, eps).mean(), "Not equal to minidiff's Denoiser.losses.")
+
+
+def _noises_rightly(attempt, path):
+    """The times are the grid's, and the network sees alpha x0 + sigma eps: first by a huge x0, then by none."""
+    _, x, t = asked(attempt, torch.full((4000, 3), 1e4), path)
+    require(t.max() <= 1, "Times run from 0 to 1: schedule.grid[i], not the index i.")
+    require(t.min() > 0, "There is a t = 0: off by one. The times are 1/T ... 1: schedule.grid[i].")
+    require(len(t.unique()) > 1, "All pictures have the same time: draw one for each row.")
+    require(
+        t.unique().tolist() == path.grid.tolist(), "Every point of schedule.grid should be drawn, the last one too."
+    )
+    alpha = path(t)[0]
+    share = x.mean(1) / 1e4
+    require((share - alpha**2).abs().max() > 1e-3, "A square root is missing: alpha is the root of alpha_bar.")
+    close(share, alpha, "The network should see alpha x0 + sigma eps.", atol=2e-3)
+    _, x, t = asked(attempt, torch.zeros(4000, 3), path)
+    sigma = path(t, like=x)[1]
+    eps = x / sigma
+    one = eps.std(0).min() < 0.1 < eps.std()
+    require(not one, "Each picture needs noise of its own: torch.randn_like(x0).")
+    require(abs((eps / sigma).std().item() - 1) > 0.03, "The noise is multiplied by sigma, not by sigma².")
+    require(abs(eps.std().item() - 1) < 0.05, "The noise should be standard normal (randn, not rand), times sigma.")
+
+
+@exercise("06.sample", solution=solutions.ancestral, core=True)
+def _(attempt):
+    path = schedule.linear(25)
+    x = torch.randn(6, 3)
+    got, again = (attempt(wave, x, path, seeded(1)) for _ in range(2))
+    shaped(got, (6, 3), "As many samples as there is noise.")
+    require(torch.equal(got, again), "Draw the fresh noise from the generator: torch.randn(..., generator=generator).")
+    from minidiff.denoiser import Denoiser
+    from minidiff.sampler import last, sample, times
+
+    steps = sample(Denoiser(wave, path), x, times(25), path, eta=1.0, generator=seeded(1))
+    hint = "Not minidiff's sample(eta=1) over all steps. In the last step nothing is added: x is the mean itself."
+    close(got, last(steps), hint, slips=_chains_with_a_slip(x, path), rtol=1e-3, atol=1e-4)
+
+
+def _chains_with_a_slip(x, path):
+    late = "Off by one: the network should be told t = i / T, where x is, not where it goes."
+    squared = "A square root is missing: that is the variance where the noise needs its root, sigma_s b / sigma_t."
+    large = "That is the large variance, b²: the posterior's std is sigma_s b / sigma_t."
+    below = "A square root is missing: 1 - alpha_bar is sigma_t², and eps is divided by its root, sigma_t."
+    divided = "The mean is divided by a, the root of 1 - beta, not by 1 - beta."
+    plus = "The sign: the predicted noise is taken away."
+    none = "The noise is never added: without it this is no draw of the chain."
+    return {
+        late: chain(x, path, mean_of, std_of, shift=1),
+        squared: chain(x, path, mean_of, lambda *args: std_of(*args) ** 2),
+        large: chain(x, path, mean_of, lambda a, b, *_: b),
+        below: chain(x, path, lambda x, eps, a, b, sigma_t: (x - b**2 / sigma_t**2 * eps) / a, std_of),
+        divided: chain(x, path, lambda x, eps, a, b, sigma_t: (x - b**2 / sigma_t * eps) / a**2, std_of),
+        none: chain(x, path, mean_of, lambda *_: 0.0),
+        plus: chain(x, path, lambda x, eps, a, b, sigma_t: mean_of(x, -eps, a, b, sigma_t), std_of),
+    }
+
+
+@exercise("06.attention", solution=solutions.attention)
+def _(attempt):
+    q = torch.randn(2, 5, 4)
+    k = 2 * torch.randn(2, 5, 4)
+    v = torch.randn(2, 5, 3)
+    got = shaped(attempt(q, k, v), (2, 5, 3), "A row for each query, as wide as the values: softmax(q k^T / √d) v.")
+    likeness = q @ k.transpose(1, 2)
+    slips = {
+        "Divide by the root of d: the longer the vectors, the larger their products.": likeness.softmax(2) @ v,
+        "Divide by the root of d, not by d.": (likeness / 4).softmax(2) @ v,
+        "The weights of a query sum to 1 over the keys: softmax over the last axis.": (likeness / 2).softmax(1) @ v,
+        "The softmax is missing: the weights of a query are positive and sum to 1.": likeness / 2 @ v,
+    }
+    from minidiff.nn import attend
+
+    right = attend(q[:, None], k[:, None], v[:, None])[:, 0]
+    close(got, right, "Not softmax(q k^T / √d) v, as minidiff.nn.attend has it.", slips=slips)
+
+
+@exercise("06.velocity", solution=solutions.from_velocity)
+def _(attempt):
+    x0, eps = torch.randn(2, 4, 1, 3, 3)
+    alpha, sigma = schedule.cosine()(torch.tensor([0.1, 0.4, 0.7, 1.0]), like=x0)
+    x = alpha * x0 + sigma * eps
+    v = alpha * eps - sigma * x0
+    result = attempt(v, x, alpha, sigma)
+    require(isinstance(result, tuple | list) and len(result) == 2, "Return two tensors: x0, eps.")
+    slips = {
+        "The sign: v = alpha eps - sigma x0, so sigma v is taken away.": alpha * x + sigma * v,
+        "That is eps: x0 comes first.": eps,
+    }
+    close(result[0], x0, "Multiply x by alpha and v by sigma, and add or subtract.", slips=slips)
+    close(result[1], eps, "Multiply x by sigma and v by alpha: what is left of x0?")
+
+
+@exercise("06.average", solution=solutions.averaged, core=True)
+def _(attempt):
+    model = nn.Linear(1, 1)
+    _fill(model, 5.0)
+    average = attempt(model, (_fill(model, 10.0 * k) for k in range(1, 5)), decay=0.8)
+    require(isinstance(average, nn.Module), "Return the averaged model.")
+    require(average is not model, "That is the trained model itself: the average is kept and never used. Return it.")
+    require(model.weight.item() == 40, "Training must go on with the model's own weights: average a copy.")
+    mean = average.weight.item()
+    require(mean != 5, "The average has stayed where it began: change its weights in place, or consume the ticks.")
+    slips = {
+        "The last weights, not their average: was the copy made at the end, or overwritten?": 40.0,
+        "decay and 1 - decay are swapped: the average moves by a small part, 1 - decay.": _recursion(0.2),
+        "The average starts from the weights as they are before training, not from 0.": _recursion(0.8, start=0.0),
+        "That is the plain mean of the weights.": 25.0,
+        "All ticks were consumed first: change the average after each of them.": 40 - 35 * 0.8**4,
+    }
+    close(mean, _recursion(0.8), "After each tick: decay * average + (1 - decay) * weight.", slips=slips)
+    close(average.bias.item(), mean, "Every weight is averaged, the bias too.")
+
+
+@torch.no_grad()
+def _fill(model, value):
+    """A training step that makes every weight `value`."""
+    for weight in model.parameters():
+        weight.fill_(value)
+
+
+def _recursion(decay, start=5.0):
+    mean = start
+    for k in range(1, 5):
+        mean = decay * mean + (1 - decay) * 10 * k
+    return mean
+
+
+@exercise("06.nearness", solution=solutions.nearness, core=True)
+def _(attempt):
+    train = torch.randn(60, 1, 3, 3)
+    samples = torch.randn(4, 1, 3, 3)
+    got = shaped(attempt(samples, train, n=5), (4,), "One number for each sample.")
+    rising = torch.cdist(samples.flatten(1), train.flatten(1)).sort(1).values
+    nearest, near = rising[:, 0], rising[:, :5]
+    slips = {
+        "The mean is that of the n nearest, not of all.": nearest / rising.mean(1),
+        "n is an argument: the mean of the n nearest.": nearest / rising[:, :50].mean(1),
+        "The n nearest include the nearest one.": nearest / rising[:, 1:6].mean(1),
+        "The nearest is itself one of the n nearest.": nearest / rising[:, 1:5].mean(1),
+        "Upside down: the nearest is divided by the mean.": near.mean(1) / nearest,
+        "Distances, not their squares.": nearest**2 / (near**2).mean(1),
+        "Divide by the mean of the n nearest: what is near depends on how dense the digits lie there.": nearest,
+        "Those are the farthest ones.": rising[:, -1] / rising[:, -5:].mean(1),
+        "Divide by the mean of the n nearest, not by the last of them.": nearest / near[:, -1],
+    }
+    close(got, nearest / near.mean(1), "Not the smallest distance over the mean of the n smallest.", slips=slips)
+
+
+@exercise("06.bound", solution=solutions.step_price)
+def _(attempt):
+    x0, estimate = torch.randn(2, 3, 1, 4, 4)
+    path = schedule.cosine(50)
+    t = torch.tensor(0.5)
+    s = torch.tensor(0.48)
+    snr_t, snr_s = (float(path.log_snr(time).exp()) for time in (t, s))
+    got = shaped(attempt(x0, estimate, snr_s, snr_t), (3,), "One number a picture: sum over its pixels.")
+    x = torch.randn(3, 1, 4, 4)
+    (mean, std), (guess, _) = path.posterior(x, x0, t, s), path.posterior(x, estimate, t, s)
+    right = kl_divergence(Normal(mean, std), Normal(guess, std)).flatten(1).sum(1)
+    slips = {
+        "The half is missing: the log of a normal density has one.": 2 * right,
+        "SNR grows towards s: SNR_s - SNR_t, so that the price is positive.": -right,
+        "The sum over pixels, not the mean.": right / 16,
+        "The distance is squared.": (right * (snr_s - snr_t) / 2).sqrt(),
+        "The difference of two SNRs, not the one at t.": right * snr_t / (snr_s - snr_t),
+    }
+    close(got, right, "Not the KL between the two normals of the step.", slips=slips, rtol=1e-3)

@@ -1,0 +1,191 @@
+"""Lesson 07's checks: the step of the DDIM family, its loop, the arc between two noises, the way back, Heun."""
+
+from math import pi
+
+import torch
+
+from minidiff import seeded
+from minidiff.data import ring_mixture
+from minidiff.exercises import close, exercise, require, shaped
+from minidiff.lessons.lesson07 import solutions
+from minidiff.schedule import cosine, linear
+
+
+def _pair(t: float, s: float) -> tuple[float, ...]:
+    """alpha_t, sigma_t, alpha_s, sigma_s of the linear schedule."""
+    return tuple(float(value) for time in (t, s) for value in linear()(time))
+
+
+def _exact():
+    """The best denoiser of the ring on the cosine schedule."""
+    return lambda x, t: ring_mixture().denoise(x, *(float(value) for value in cosine()(t)))
+
+
+@exercise("07.added_noise", solution=solutions.added_noise, core=True)
+def _(attempt):
+    for t, s in ((0.5, 0.4), (1.0, 0.2)):
+        alpha_t, sigma_t, alpha_s, sigma_s = points = _pair(t, s)
+        a = alpha_t / alpha_s
+        share = sigma_s / sigma_t
+        b = (sigma_t**2 - a**2 * sigma_s**2) ** 0.5
+        slips = {
+            "That is the variance. up is a standard deviation: take the square root.": (share * b) ** 2,
+            "That is b, the noise of one step forwards: the posterior's is smaller, b sigma_s / sigma_t.": b,
+            "The fraction is upside down: sigma_s / sigma_t, below 1.": b / share,
+            "Under the root a is squared: sigma_t² - a² sigma_s².": share * (sigma_t**2 - a * sigma_s**2) ** 0.5,
+        }
+        close(attempt(1.0, *points), share * b, "Not sigma_s b / sigma_t, b² = sigma_t² - a² sigma_s².", slips=slips)
+        close(attempt(0.3, *points), 0.3 * share * b, "eta multiplies the standard deviation.")
+    x = torch.randn(3, 2)
+    _, std = linear().posterior(x, x, t, s)  # last, the course's own
+    close(attempt(1.0, *points), std[0, 0], "Not the std of Schedule.posterior.", rtol=1e-3)
+
+
+@exercise("07.step", solution=solutions.ddim_step, core=True)
+def _(attempt):
+    x, x0, noise = torch.randn(3, 4, 1, 8, 8)
+    alpha_t, sigma_t, alpha_s, sigma_s = points = _pair(0.6, 0.5)
+    up = 0.6 * sigma_s
+    got = shaped(attempt(x, x0, noise, up, *points), (4, 1, 8, 8), "x at s has the shape of x at t.")
+    eps, left = (x - alpha_t * x0) / sigma_t, (sigma_s**2 - up**2) ** 0.5
+    right = alpha_s * x0 + left * eps + up * noise
+    slips = {
+        "A square root is missing: variances subtract, so the std of what stays is sqrt(sigma_s² - up²).": right
+        + (left**2 - left) * eps,
+        "The fresh noise comes on top of all the old: then x_s is too noisy. sqrt(sigma_s² - up²) of it stays.": right
+        + (sigma_s - left) * eps,
+        "x0 is scaled by alpha at s, where we go, not at t.": right + (alpha_t - alpha_s) * x0,
+        "alpha_t / alpha_s is one step's alpha (DDPM's, with its root). Here alpha_s itself belongs.": right
+        + (alpha_t / alpha_s - alpha_s) * x0,
+        "eps is what is left of x without alpha_t x0, divided by sigma_t.": right + left * ((x - x0) / sigma_t - eps),
+        "The fresh noise is multiplied by up, its std.": right + (1 - up) * noise,
+        "The fresh noise is missing: + up * noise.": right - up * noise,
+    }
+    close(got, right, "Not alpha_s x0 + sqrt(sigma_s² - up²) eps + up noise.", slips=slips)
+
+
+@exercise("07.sample", solution=solutions.ddim)
+def _(attempt):
+    from minidiff.sampler import last, sample, times
+
+    denoise, schedule, x, path = _exact(), cosine(), torch.randn(6, 2), times(8)
+    got = shaped(attempt(denoise, x, path, schedule), (6, 2), "The result is the x of the last step.")
+    right = last(sample(denoise, x, path, schedule))
+    steps = list(sample(denoise, x, path, schedule))
+    slips = {
+        "The last step, to t = 0, is missing.": steps[-2].x,
+        "The times are used in the wrong order: from times[0], noise, down to 0.": x,
+    }
+    close(got, right, "At eta 0 not the sample of minidiff.sampler.sample.", slips=slips, rtol=1e-3, atol=1e-4)
+    draws = [attempt(denoise, x, path, schedule, eta, seeded(3)) for eta in (1.0, 0.0)]
+    require((draws[0] - draws[1]).abs().max() > 1e-3, "eta does nothing: hand it to added_noise.")
+    wanted = last(sample(denoise, x, path, schedule, eta=1.0, generator=seeded(3)))
+    hint = (
+        "At eta 1 not the same: draw noise anew at each step, with the generator, torch.randn(x.shape, generator=...)."
+    )
+    close(draws[0], wanted, hint, rtol=1e-3, atol=1e-4)
+
+
+@exercise("07.slerp", solution=solutions.slerp, core=True)
+def _(attempt):
+    a, b = torch.randn(2, 5, 1, 8, 8)
+    b = b + 0.8 * a  # not at right angles, and longer
+    hint = "One mixture for each row, of its shape: flatten(1) for the angle, then back."
+    start, end = (shaped(attempt(a, b, share), (5, 1, 8, 8), hint) for share in (0.0, 1.0))
+    sine = torch.cosine_similarity(a.flatten(1), b.flatten(1)).acos().sin().reshape(5, 1, 1, 1)
+    slips = {"The ends are exchanged: share 0 is a, share 1 is b.": b, "Divide by sin(angle).": sine * a}
+    close(start, a, "At share 0 it is a.", slips=slips, atol=1e-4)
+    close(end, b, "At share 1 it is b.", atol=1e-4)
+    whole = torch.cosine_similarity(a.flatten(), b.flatten(), dim=0).acos()
+    slips = {
+        "That is the straight line: its middle has too little noise. Weigh by sin((1 - share) angle) / sin(angle).": (
+            0.7 * a + 0.3 * b
+        ),
+        "Each row has an angle of its own: flatten(1), and the cosine over dim 1.": _arc(a, b, whole),
+        "Those weights are for a right angle: measure the angle between a and b.": _arc(a, b, torch.tensor(pi / 2)),
+    }
+    close(attempt(a, b, 0.3), solutions.slerp(a, b, 0.3), "Not the arc from a to b.", slips=slips, atol=1e-4)
+
+
+def _arc(a, b, angle):
+    """Three tenths of the way from a to b, by one angle for all."""
+    return ((0.7 * angle).sin() * a + (0.3 * angle).sin() * b) / angle.sin()
+
+
+@exercise("07.encode", solution=solutions.encode)
+def _(attempt):
+    from minidiff.sampler import invert, last, times
+
+    denoise = _exact()
+    schedule = cosine()
+    x, rises = ring_mixture().sample(6), times(10)[:-1].flip(0)
+    got = shaped(attempt(denoise, x, rises, schedule), (6, 2), "A noise for each picture.")
+    steps = list(invert(denoise, x, rises, schedule))
+    ask_ahead = solutions.encode(lambda x, t: denoise(x, rises[(rises == t).nonzero().item() + 1]), x, rises, schedule)
+    slips = {
+        "The last step, to times[-1], is missing: zip(times, times[1:]).": steps[-2].x,
+        "Ask for the estimate where x is, at t, not where it goes: denoise(x, t).": ask_ahead,
+        "The times rise already: do not turn them round.": solutions.encode(denoise, x, rises.flip(0), schedule),
+    }
+    close(
+        got,
+        last(iter(steps)),
+        "Not minidiff.sampler.invert: DDIM's step with eta 0, from t to the later s.",
+        slips=slips,
+    )
+
+
+@exercise("07.paper_step", solution=solutions.paper_step, core=True)
+def _(attempt):
+    betas, x, eps = torch.linspace(0.001, 0.2, 50), *torch.randn(2, 3, 2)
+    got = shaped(attempt(x, eps, betas, 30, 20), (3, 2), "x at step j has the shape of x at step i.")
+    bar = (1 - betas).cumprod(0)
+    slips = {
+        "alpha where alpha_bar belongs: the paper's is the product of all (1 - beta) so far.": _table_step(
+            x, eps, 1 - betas, 30, 20
+        ),
+        "A square root is missing: x = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps.": _table_step(
+            x, eps, bar, 30, 20, power=1
+        ),
+        "Off by one: steps are numbered from 0, so alpha_bar of step i contains betas[i].": _table_step(
+            x, eps, bar, 29, 19
+        ),
+    }
+    right = _table_step(x, eps, bar, 30, 20)
+    close(got, right, "Not sqrt(alpha_bar_j) x0 + sqrt(1 - alpha_bar_j) eps.", slips=slips, rtol=1e-3)
+    _reaches_the_clean_picture(attempt, x, eps, betas, bar)
+
+
+def _table_step(x, eps, table, i, j, power=0.5):
+    x0 = (x - (1 - table[i]) ** power * eps) / table[i] ** power
+    return table[j] ** power * x0 + (1 - table[j]) ** power * eps
+
+
+def _reaches_the_clean_picture(attempt, x, eps, betas, bar):
+    from minidiff.sampler import last, sample
+    from minidiff.schedule import from_betas
+
+    path = torch.tensor([31, 0]) / 50  # step 30 is t = 31 / 50
+    theirs = last(sample(lambda x, t: (x - (1 - bar[30]).sqrt() * eps) / bar[30].sqrt(), x, path, from_betas(betas)))
+    hint = "j = -1 is the clean picture: alpha_bar is 1 there, not the last entry of the table."
+    close(attempt(x, eps, betas, 30, -1), theirs, hint, rtol=1e-3)
+
+
+@exercise("07.heun_step", solution=solutions.heun_step)
+def _(attempt):
+    from minidiff.sampler import heun
+
+    denoise = _exact()
+    schedule = cosine()
+    x = torch.randn(5, 2)
+    t, s = torch.tensor([0.6, 0.5], dtype=torch.float64)
+    got = shaped(attempt(denoise, x, t, s, schedule), (5, 2), "x at s has the shape of x at t.")
+    points = [value for time in (t, s) for value in schedule(time)]
+    first = solutions.ddim_step(x, denoise(x, t), 0.0, 0.0, *points)
+    right = [step.x for step in heun(denoise, x, torch.stack([t, s, 0 * s]), schedule)][1]
+    slips = {
+        "That is DDIM's step: to x, add (alpha_s - alpha_t) x0 + (sigma_s - sigma_t) eps of the means.": first,
+        "The sum of both ends, not their mean: divide by 2.": x + 2 * (right - x),
+        "The corrected step starts from x again, not from the end of the first.": first + right - x,
+    }
+    close(got, right, "Not Heun's step.", slips=slips, rtol=1e-3)

@@ -1,0 +1,1 @@
+"""What every room stands on and no lesson teaches: guards for arguments, seeds, sizes, files, tables of text."""

@@ -1,0 +1,271 @@
+"""Words for networks: a byte-pair tokenizer and the modules that make its ids into vectors. Lessons 09 and 10.
+
+`WordEmbedding` looks each word up by itself; `TextEncoder`, CLIP's, lets a word read what stands before it. Either is
+a text module for `UNet(text=...)`: ids (B, L) -> (B, L, width), with its `width`.
+"""
+
+import math
+import re
+from collections import Counter
+from functools import lru_cache
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from minidiff.nn import Attention, time_mlp
+from minidiff.support import expect
+from minidiff.support.parts import part
+
+PADDING, START, END, BYTES = 0, 1, 2, 3  # ids: three marks, then the 256 bytes, then one for each merge
+WORD = re.compile(r" ?\w+| ?[^\w\s]+")  # a run of letters and digits, or of signs, with the space before it
+
+
+@part
+class Tokenizer:
+    """Text -> ids and back, by byte-pair encoding: what often stands together is one token, anything else is spelled.
+
+    A text is lower-cased and its white space reduced to single spaces; it is split into words, each with the space
+    before it (a first one too), and no token reaches over a word's end. Each word starts as its UTF-8 bytes, and pairs
+    of neighbours are merged in the order in which training found them. So nothing is ever unknown: a new word, or
+    another script, becomes bytes, which a model may never have met.
+
+    ids: 0 padding, 1 start, 2 end, 3 to 258 the bytes, then merge after merge. merges: the pairs of ids. length: ids
+    in a row, start and end included. Source: Sennrich et al. 2016 (1508.07909); on bytes as in CLIP (2103.00020).
+    """
+
+    def __init__(self, merges, length: int = 24):
+        self.merges = [(expect.integer("merges", a, BYTES), expect.integer("merges", b, BYTES)) for a, b in merges]
+        self.length = expect.integer("length", length, 2)
+        self.vocabulary = BYTES + 256 + len(self.merges)  # how many ids there are
+        self.ranks = {pair: BYTES + 256 + i for i, pair in enumerate(self.merges)}  # a pair -> the id that it becomes
+        self.pieces = [b""] * BYTES + [bytes([byte]) for byte in range(256)]  # an id -> the bytes it stands for
+        for a, b in self.merges:
+            if max(a, b) >= len(self.pieces):
+                raise ValueError(f"merges: got {(a, b)}, expected ids of bytes and of merges before it")
+            self.pieces.append(self.pieces[a] + self.pieces[b])
+
+    @classmethod
+    def train(cls, texts, vocabulary: int = 512, length: int = 24) -> "Tokenizer":
+        """Merge the most frequent pair of neighbours in `texts`, again and again, up to `vocabulary` ids.
+
+        It ends sooner where each word is one token. Of equally frequent pairs the one of smaller ids is taken.
+        """
+        vocabulary = expect.integer("vocabulary", vocabulary, BYTES + 256)
+        merges = []
+        counts = Counter(word for text in _texts(texts) for word in words(text))  # each word is looked at once
+        spelled = {word: _bytes(word) for word in counts}
+        while len(merges) < vocabulary - BYTES - 256:
+            pairs = Counter()
+            for word, ids in spelled.items():
+                for pair in pairwise(ids):
+                    pairs[pair] += counts[word]
+            if not pairs:
+                break
+            merges.append(min(pairs, key=lambda pair: (-pairs[pair], pair)))
+            new = BYTES + 255 + len(merges)
+            spelled = {word: merge(ids, merges[-1], new) for word, ids in spelled.items()}
+        return cls(merges, length)
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of one text, start and end with them, of any length."""
+        if not isinstance(text, str):
+            raise TypeError(f"text: got {type(text).__name__}, expected a str")
+        return [START, *(token for word in words(text) for token in _spell(self, word)), END]
+
+    def decode(self, ids) -> str:
+        """The text of ids, a list or a tensor (L,): what `encode` was given, lower-cased with single spaces.
+
+        Marks are left out. Bytes that are no UTF-8, as a model may write, show as the replacement sign.
+        """
+        ids = [expect.integer("ids", token, 0, self.vocabulary - 1) for token in ids]
+        return b"".join(self.pieces[token] for token in ids).decode("utf-8", "replace").removeprefix(" ")
+
+    def __call__(self, texts: str | list[str]) -> Tensor:
+        """int64 (B, length), a row of ids a text, filled up with padding. ValueError for a text that does not fit.
+
+        The empty text is start and end alone: what the course's models take for "no text".
+        """
+        rows = [(text, self.encode(text)) for text in _texts(texts)]
+        for text, ids in rows:
+            if len(ids) > self.length:
+                shown = text if len(text) <= 60 else text[:57] + "..."
+                count = f"{len(ids)} tokens with start and end"
+                raise ValueError(f"texts: got {shown!r}, {count}, expected at most {self.length}")
+        rows = [ids + [PADDING] * (self.length - len(ids)) for _, ids in rows]
+        return torch.tensor(rows, device="cpu")  # whatever the default device, so under "meta" too
+
+    def tokens(self, text: str) -> list[str]:
+        """The tokens of a text as they read, without start and end: for looking at."""
+        return [self.pieces[token].decode("utf-8", "replace") for token in self.encode(text)[1:-1]]
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, lower-cased, each with a space before it where one stands (the first has one too)."""
+    return WORD.findall(" " + " ".join(text.lower().split()))
+
+
+def merge(ids: list[int], pair: tuple[int, int], new: int) -> list[int]:
+    """`ids` with each occurrence of the pair, from the left, replaced by the id `new`."""
+    merged, i = [], 0
+    while i < len(ids):
+        found = tuple(ids[i : i + 2]) == pair
+        merged.append(new if found else ids[i])
+        i += 2 if found else 1
+    return merged
+
+
+@lru_cache(maxsize=10_000)
+def _spell(tokenizer: Tokenizer, word: str) -> list[int]:
+    """The ids of a word: of its pairs, the one that training found first is merged first."""
+    ids = _bytes(word)
+    while known := [pair for pair in pairwise(ids) if pair in tokenizer.ranks]:
+        first = min(known, key=tokenizer.ranks.get)
+        ids = merge(ids, first, tokenizer.ranks[first])
+    return ids
+
+
+def _bytes(word: str) -> list[int]:
+    return [BYTES + byte for byte in word.encode("utf-8", "replace")]  # half a surrogate pair becomes "?"
+
+
+def _texts(texts) -> list[str]:
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    if not texts or not all(isinstance(text, str) for text in texts):
+        kinds = ", ".join(sorted({type(text).__name__ for text in texts})) or "none"
+        raise (TypeError if texts else ValueError)(f"texts: got {kinds}, expected at least one str")
+    return texts
+
+
+class Block(nn.Module):
+    """A transformer's layer, as in CLIP: x (B, L, width) + attention, then + a small network for each token alone.
+
+    Both read a normalised x ("pre-norm"), so the sum itself runs through from the first layer to the last. The small
+    network is 4 times as wide inside, with the quick GELU x sigmoid(1.702 x). Source: CLIP's code (2103.00020).
+    """
+
+    def __init__(self, width: int, heads: int, causal: bool = False):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = Attention(width, heads, causal=causal, bias=True)
+        self.norm2 = nn.LayerNorm(width)
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norm1(x))
+        h = self.fc1(self.norm2(x))
+        return x + self.fc2(h * torch.sigmoid(1.702 * h))
+
+
+@part
+class WordEmbedding(nn.Module):
+    """Each word by itself: ids (B, L) -> (B, L, width), a vector for the word plus one for its place.
+
+    Source: the simplest of the conditions of latent diffusion (2112.10752, section 3.3), learned with the denoiser.
+    """
+
+    def __init__(self, vocabulary: int, width: int = 64, length: int = 24):
+        super().__init__()
+        self.vocabulary = expect.integer("vocabulary", vocabulary, 1)
+        self.width = expect.integer("width", width, 1)
+        self.length = expect.integer("length", length, 1)
+        self.token_embed = nn.Embedding(vocabulary, width)
+        self.pos_embed = nn.Parameter(torch.zeros(length, width))
+        nn.init.normal_(self.pos_embed, std=0.1)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        _check_ids(ids, self.token_embed.num_embeddings, len(self.pos_embed))
+        return self.token_embed(ids) + self.pos_embed[: ids.shape[1]]
+
+
+@part
+class TextEncoder(nn.Module):
+    """CLIP's text tower: ids (B, L) -> (B, L, width), each token in the light of those before it.
+
+    Words and places as vectors, `layers` blocks with a causal mask, a last norm. Padding stands behind the end, where
+    no word looks. end: the id that ends a text. Source: CLIP (2103.00020), section 2.4; the same as transformers'
+    CLIPTextModel on the same weights.
+    """
+
+    def __init__(self, vocabulary: int, width=64, layers=2, heads=2, length: int = 24, end: int = END):
+        super().__init__()
+        self.vocabulary = expect.integer("vocabulary", vocabulary, 1)
+        self.width = expect.integer("width", width, 1)
+        self.layers = expect.integer("layers", layers, 1)
+        self.heads = expect.integer("heads", heads, 1)
+        self.length = expect.integer("length", length, 2)
+        self.end = expect.integer("end", end, 0, vocabulary - 1)
+        self.token_embed = nn.Embedding(vocabulary, width)
+        self.pos_embed = nn.Parameter(torch.zeros(length, width))
+        nn.init.normal_(self.token_embed.weight, std=0.02)
+        nn.init.normal_(self.pos_embed, std=0.01)
+        self.blocks = nn.Sequential(*(Block(width, heads, causal=True) for _ in range(layers)))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        _check_ids(ids, self.token_embed.num_embeddings, len(self.pos_embed))
+        return self.norm(self.blocks(self.token_embed(ids) + self.pos_embed[: ids.shape[1]]))
+
+    def pooled(self, ids: Tensor) -> Tensor:
+        """(B, L) -> (B, width), a text as one vector: what stands at its end, the one token that has read all of it."""
+        h = self(ids)
+        ends = ids == self.end
+        if not ends.any(1).all():
+            raise ValueError(f"ids: got a row without the id {self.end} that ends a text, expected one in each")
+        return h[torch.arange(len(ids), device=ids.device), ends.int().argmax(1)]  # the first, where there are more
+
+
+@part
+class VisionTransformer(nn.Module):
+    """A picture as a sentence of patches: (B, channels, size, size) -> (B, width), one vector a picture.
+
+    Each patch x patch square becomes a token by one linear layer; a learned token in front, the class token, reads all
+    of them, layer by layer, and its last state is the answer. time=True: a net that is also told t () or (B,).
+    Source: Dosovitskiy et al. 2021 (2010.11929), fig. 1, with CLIP's norms before and after the blocks: the same as
+    the vision model of transformers' CLIPModel on the same weights.
+    """
+
+    def __init__(self, size: int, patch: int, width=64, layers=4, heads=2, channels: int = 3, time: bool = False):
+        super().__init__()
+        self.size = expect.integer("size", size, 1)
+        self.patch = expect.integer("patch", patch, 1)
+        if size % patch:
+            raise ValueError(f"patch: got {patch}, expected a divisor of size = {size}")
+        self.width = expect.integer("width", width, 1)
+        self.layers = expect.integer("layers", layers, 1)
+        self.heads = expect.integer("heads", heads, 1)
+        self.channels = expect.integer("channels", channels, 1)
+        self.time = expect.choice("time", time, (False, True))
+        self.patch_embed = nn.Conv2d(channels, width, patch, stride=patch, bias=False)
+        self.class_token = nn.Parameter(torch.randn(width) / math.sqrt(width))
+        self.pos_embed = nn.Parameter(torch.randn((size // patch) ** 2 + 1, width) / math.sqrt(width))
+        self.time_embed = time_mlp(64, width) if time else None
+        if time:
+            for weight in self.time_embed[-1].parameters():  # at first no time counts, so it can start from a CLIP
+                nn.init.zeros_(weight)
+        self.pre_norm = nn.LayerNorm(width)
+        self.post_norm = nn.LayerNorm(width)
+        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(layers)))
+
+    def forward(self, x: Tensor, t=None) -> Tensor:
+        """x (B, channels, size, size) -> (B, width). t goes with time=True and is refused without."""
+        expect.tensor("x", x, f"B {self.channels} {self.size} {self.size}")
+        if (t is None) == self.time:
+            raise ValueError(f"t: got {t}, expected {'a time' if self.time else 'None (built without time=True)'}")
+        tokens = self.patch_embed(x).flatten(2).mT  # (B, patches, width)
+        h = (
+            torch.cat([self.class_token.expand(len(x), 1, -1), tokens], dim=1) + self.pos_embed
+        )  # (B, 1 + patches, width)
+        if self.time:
+            h = h + self.time_embed(torch.as_tensor(t).to(x))[:, None]
+        return self.post_norm(self.blocks(self.pre_norm(h))[:, 0])
+
+
+def _check_ids(ids: Tensor, vocabulary: int, length: int) -> None:
+    if not isinstance(ids, Tensor) or ids.dtype != torch.int64:
+        raise TypeError(f"ids: got {getattr(ids, 'dtype', type(ids).__name__)}, expected int64 token ids")
+    if ids.ndim != 2 or not len(ids) or not 1 <= ids.shape[1] <= length:
+        raise ValueError(f"ids: got shape {tuple(ids.shape)}, expected (B, L), L at most {length}")
+    if not ids.is_cuda and (ids.min() < 0 or ids.max() >= vocabulary):
+        raise ValueError(f"ids: got {ids.min().item()} to {ids.max().item()}, expected 0 to {vocabulary - 1}")

@@ -1,0 +1,176 @@
+"""What published homeworks ask for, done with public names alone: one's own network, channels, sizes, data and loop."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from minidiff import checkpoints, data, metrics, plot, seeded, train
+from minidiff.autoregressive import PixelModel
+from minidiff.denoiser import Denoiser
+from minidiff.flow import Flow
+from minidiff.gan import GAN
+from minidiff.guidance import cfg, clamp
+from minidiff.latent import keep_known
+from minidiff.nn import PointNet
+from minidiff.sampler import last, sample, times
+from minidiff.schedule import cosine, straight, variance_exploding
+from minidiff.unet import UNet
+from minidiff.vae import VAE
+
+
+def resized(n: int, size: int, channels: int = 1) -> torch.Tensor:
+    """Real digits as another set has them: (n, channels, size, size)."""
+    x = F.interpolate(data.digits("train")[0][:n], size=(size, size), mode="bilinear")
+    return x.expand(-1, channels, -1, -1).contiguous()
+
+
+def last_losses(model, *tensors, steps=40, **options) -> tuple[float, float]:
+    """The mean loss of the first and of the last steps of a short training."""
+    ticks = list(train.fit(model, data.batches(*tensors, size=32), steps, 2e-3, **options))
+    losses = torch.stack([tick.loss for tick in ticks])
+    return losses[:5].mean().item(), losses[-5:].mean().item()
+
+
+def test_a_vae_of_mnists_size_and_one_of_cifars_in_colour():
+    for x in (resized(64, 28), resized(64, 32, channels=3)):
+        vae = VAE(code=8, size=x.shape[-1], channels=x.shape[1])
+        first, final = last_losses(vae, x)
+        assert final < first
+        assert vae.sample(3).shape == (3, *x.shape[1:])
+
+
+def test_a_vae_with_an_encoder_and_a_decoder_of_ones_own():
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(144, 64), nn.ReLU(), nn.Linear(64, 2 * 4))
+    decoder = nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 144), nn.Unflatten(1, (1, 12, 12)))
+    vae = VAE(code=4, size=12, encoder=encoder, decoder=decoder)
+    x = resized(64, 12)
+    first, final = last_losses(vae, x)
+    assert final < first and vae.elbo(x).shape == (64,) and vae.sample(2).shape == (2, 1, 12, 12)
+
+
+def test_a_gan_with_networks_of_ones_own():
+    generator = nn.Sequential(nn.Linear(2, 32), nn.ReLU(), nn.Linear(32, 2))
+    judge = nn.Sequential(nn.Linear(2, 32), nn.LeakyReLU(0.2), nn.Linear(32, 1))
+    gan = GAN(code=2, generator=generator, discriminator=judge)
+    train.run(train.fit_adversarial(gan, data.batches(data.moons(500), size=64), steps=20))
+    assert gan.sample(7).shape == (7, 2)
+
+
+def test_a_flow_with_a_network_of_ones_own_is_a_density():
+    def net(dims, out):
+        return nn.Sequential(nn.Linear(dims, 24), nn.Tanh(), nn.Linear(24, out))
+
+    flow = Flow((2,), couplings=6, net=net)
+    first, final = last_losses(flow, data.moons(1000))
+    assert final < first
+    line = torch.linspace(-6, 6, 241)
+    grid = torch.cartesian_prod(line, line)
+    mass = flow.log_prob(grid).exp().sum().item() * 0.05**2
+    assert mass == pytest.approx(1, abs=0.02)
+    plot.density(lambda points: flow.log_prob(points).exp())
+
+
+def test_binary_mnist_pixel_by_pixel_and_the_lower_half_completed():
+    x = (resized(64, 28) > 0).float() * 2 - 1
+    model = PixelModel(shape=(1, 28, 28), levels=2, classes=0, width=8, blocks=1)
+    first, final = last_losses(model, x, steps=20)
+    assert final < first
+    known = torch.zeros(28, 28, dtype=torch.bool)
+    known[:27] = True
+    done = model.complete(x[:2], known, generator=seeded())
+    assert torch.equal(done[:, :, :27], x[:2, :, :27]) and set(done.unique().tolist()) <= {-1.0, 1.0}
+
+
+def test_flow_matching_of_points_and_reflow_on_its_own_pairs():
+    ring = data.ring(4000)
+    torch.manual_seed(0)
+    model = Denoiser(PointNet(2, width=64), straight(), predict="flow")
+    train.run(train.fit(model, data.batches(ring, size=256), 400, 5e-3))
+    noise = torch.randn(1000, 2, generator=seeded(1))
+    drawn = last(sample(model, noise, times(30), model.schedule))
+    other = data.ring(1000, seed=9)
+    assert metrics.energy_distance(drawn, other) < metrics.energy_distance(noise, other) / 5
+    straighter = Denoiser(PointNet(2, width=64), straight(), predict="flow")
+    for tick in train.fit(Reflow(straighter), data.batches(drawn, noise, size=256), 20):
+        assert tick.loss.isfinite()
+    plot.paths(torch.stack([step.x[:20] for step in sample(straighter, noise[:20], times(5), straight())]))
+
+
+class Reflow(nn.Module):
+    """Pairs (x0, eps) that belong together in place of random ones."""
+
+    def __init__(self, denoiser):
+        super().__init__()
+        self.denoiser = denoiser
+
+    def loss(self, x0, eps):
+        return self.denoiser.loss(x0, eps=eps)
+
+
+def test_langevin_dynamics_by_the_score_of_an_exact_denoiser():
+    mixture, path = data.ring_mixture(), variance_exploding(0.05, 2.0)
+    x = 2 * torch.randn(800, 2, generator=seeded())
+    for t in torch.linspace(1, 0.02, 60):
+        sigma = path(t.item())[1].item()
+        for _ in range(4):
+            score = path.score(x, mixture.denoise(x, *path(t.item())), t.item())
+            x = x + 0.2 * sigma**2 * score + (0.4**0.5) * sigma * torch.randn(x.shape)
+    real = mixture.sample(800, seeded(3))
+    assert metrics.energy_distance(x, real) < 0.02
+    plot.arrows(lambda points: path.score(points, mixture.denoise(points, *path(0.3)), 0.3))
+
+
+def test_colour_from_grey_by_a_known_picture_and_guidance():
+    grey = resized(64, 16)
+    colour = torch.cat([grey, -grey, grey * 0], dim=1)
+    model = Denoiser(UNet(channels=3, widths=(8, 16), known=1), cosine(), predict="v")
+    first, final = last_losses(model, colour, grey)
+    assert final < first
+    denoise = clamp(cfg(model, grey[:4], torch.zeros_like(grey[:4]), scale=1.5))
+    assert last(sample(denoise, torch.randn(4, 3, 16, 16), times(4), model.schedule)).shape == (4, 3, 16, 16)
+
+
+def test_inpainting_and_sdedit_with_a_denoiser_of_pixels():
+    model = checkpoints.load("ddpm-digits")
+    x, labels = data.digits("test")
+    mask = torch.zeros(1, 1, 16, 16, dtype=torch.bool)
+    mask[..., 8:, :] = True
+    denoise = clamp(lambda z, t: model(z, t, labels[:6]))
+    drawn = last(sample(keep_known(denoise, x[:6], mask), torch.randn(6, 1, 16, 16), times(20), model.schedule))
+    torch.testing.assert_close(drawn[:, :, :8], x[:6, :, :8], atol=0.05, rtol=0)
+    noisy = model.schedule.add_noise(x[:6], 0.4, torch.randn(6, 1, 16, 16))
+    again = last(sample(denoise, noisy, times(8, start=0.4), model.schedule))
+    assert (again - x[:6]).square().mean() < (x[6:12] - x[:6]).square().mean()
+
+
+class Mine(nn.Module):
+    """A learner's own model: all that `fit` asks for is `loss`."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(256, 10))
+
+    def loss(self, x, y):
+        return F.cross_entropy(self.net(x), y)
+
+
+def test_a_loop_of_ones_own_pieces_and_a_model_that_comes_back(tmp_path):
+    loader = DataLoader(TensorDataset(*data.digits("train")), batch_size=50, shuffle=True)
+    ticks = train.fit(
+        mine := Mine(),
+        loader,
+        steps=60,
+        optimiser=lambda weights: torch.optim.SGD(weights, lr=0.02, momentum=0.9),
+        rate=lambda done: 1 - done,
+        clip=None,
+        augment=lambda x: x + 0.05 * torch.randn_like(x),
+        test=data.digits("test"),
+        every=20,
+    )
+    curve = [tick.parts["test loss"].item() for tick in ticks if "test loss" in tick.parts]
+    assert len(curve) == 3 and curve[-1] < 0.5
+    path = checkpoints.save(mine, tmp_path / "mine.safetensors", data="digits")
+    x, y = data.digits("test")
+    assert checkpoints.load(path, into=Mine()).loss(x, y).item() == pytest.approx(mine.loss(x, y).item(), abs=1e-2)
