@@ -23,7 +23,7 @@ from minidiff.sampler import last, sample, times
 from minidiff.schedule import Schedule, from_betas, linear
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from planted import planted  # noqa: E402
+from bugs import planted  # noqa: E402
 
 EXHIBITS: dict[str, Callable[[], Figure]] = {}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from planted import planted
+from bugs import planted
 from torch import nn
 
 import minidiff.lessons
