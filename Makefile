@@ -35,7 +35,7 @@ help:  ## Show these lines
 lab: .venv/installed  ## Open the course in JupyterLab, on this machine only
 	$(BIN)/python -m jupyterlab --ServerApp.ip=localhost --ServerApp.root_dir='$(CURDIR)/notebooks' $(LAB_ARGS)
 
-test: .venv/installed-test  ## Unit tests, every notebook, five lessons in a real browser
+test: .venv/installed-test  ## Unit tests, every notebook, three lessons in a real browser
 	$(call stage,unit tests,$(PYTEST) $(TWO) tests --ignore=tests/browser -m 'not slow')
 	$(call stage,notebooks,MINIDIFF_PROFILE=$${MINIDIFF_PROFILE:-ci} OMP_NUM_THREADS=1 $(PYTEST) $(TWO) $(NBVAL) $(NOTEBOOKS))
 	$(call stage,browser,$(PYTEST) -s tests/browser -m 'not slow')
