@@ -75,7 +75,7 @@ def test_an_index_that_is_silent_is_passed_over(target, monkeypatch, capfd):
 
 def test_only_a_linux_without_an_nvidia_gpu_gets_the_cpu_build_unless_an_index_is_named(monkeypatch, tmp_path):
     monkeypatch.delenv("TORCH_INDEX", raising=False)
-    for platform, gpu, index in (("linux", False, install.CPU_BUILDS), ("linux", True, ""), ("darwin", False, "")):
+    for platform, gpu, index in (("darwin", False, ""), ("linux", True, ""), ("linux", False, install.CPU_BUILDS)):
         monkeypatch.setattr(sys, "platform", platform)
         monkeypatch.setattr(install, "nvidia", lambda gpu=gpu: gpu)
         assert install.torch_index() == index
