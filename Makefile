@@ -41,7 +41,8 @@ test: .venv/installed-test  ## Unit tests, every notebook, three lessons in a re
 	$(call stage,browser,$(PYTEST) -s tests/browser -m 'not slow')
 
 test-all: test  ## Everything of `test`, and then what is slow
-	$(call stage,slow tests,$(PYTEST) $(TWO) tests -m slow)
+	$(call stage,slow tests,$(PYTEST) $(TWO) tests --ignore=tests/browser -m slow)
+	$(call stage,slow tests in the browser,$(PYTEST) -s tests/browser -m slow)
 
 notebooks: .venv/installed-test  ## Run the notebooks in profile cpu and store what they show (NOTEBOOKS=... for some)
 	MINIDIFF_PROFILE=$${MINIDIFF_PROFILE:-cpu} $(BIN)/python tests/store.py $(NOTEBOOKS)

@@ -45,6 +45,7 @@ def target(tmp_path, monkeypatch):
     (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["torch>=8", "numpy", "torchvision>=8"]\n')
     (tmp_path / "constraints.txt").write_text("torch==9.0\ntorchvision==9.0\n")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(install, "PATIENCE", 120)  # a loaded machine takes its time to start a process
     monkeypatch.setattr(install, "PIP", [*install.PIP, "--target", str(tmp_path / "target")])
     return tmp_path / "target"
 
