@@ -39,7 +39,10 @@ def device() -> torch.device:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, numpy and torch: the same seed gives the same result on the same machine and thread count."""
+    """Seed Python, numpy and torch: the same seed gives the same result on the same machine and thread count.
+
+    (A training chooses between thread counts unless MINIDIFF_THREADS names one: `minidiff.support.threads`.)
+    """
     seed = expect.integer("seed", seed, 0, 2**32 - 1)
     random.seed(seed)
     np.random.seed(seed)
