@@ -38,7 +38,7 @@ def train(args) -> int:
     trained = _trained_model(recipe, needed, how, state)
     if launch.first():
         loss = recipe.held_out_loss(trained.model, needed)
-        _write(out, trained, recipe, args, length, needed, loss)
+        _write(out, trained, recipe, args, length, loss)
         _finish(out, trained, args, loss)
     return 0
 
@@ -142,13 +142,12 @@ def _trained_model(recipe: Recipe, needed, how: dict, state: Path | None) -> Tra
         raise KeyboardInterrupt(f"interrupted: {kept}") from stop
 
 
-def _write(out: Path, trained: Trained, recipe: Recipe, args, length: dict, needed, loss: float) -> None:
+def _write(out: Path, trained: Trained, recipe: Recipe, args, length: dict, loss: float) -> None:
     """Write the checkpoint, with a command on its card that repeats the run wherever it is given."""
     chosen = [] if args.folder is None else ["--folder", args.folder]
     [(unit, number)] = length.items()
     command = ["python", "-m", "minidiff", "train", args.name, *chosen, f"--{unit}", number]
     command += ["--profile", profile(), "--seed", args.seed]
-    tensors = recipe.data("train", *needed)
     checkpoints.save(
         trained.model,
         out,
@@ -156,7 +155,7 @@ def _write(out: Path, trained: Trained, recipe: Recipe, args, length: dict, need
         command=shlex.join(map(str, command)),
         seed=args.seed,
         steps=trained.steps,
-        data=f"train split: {', '.join(f'{str(x.dtype)[6:]} {tuple(x.shape)}' for x in tensors)}",
+        data=f"train split: {trained.data}",
         metrics={"test_loss": loss},
         shape=recipe.shape and list(recipe.shape),
     )
@@ -217,7 +216,7 @@ def _conditions(name: str, recipe: Recipe, model: nn.Module, n: int, label: int 
         raise ValueError(f"--prompt: {name} draws pictures without words")
     classes = generate.classes_of(model)
     if label is None:
-        return {"labels": torch.arange(n) % classes} if classes else {}
+        return {"labels": generate.in_turn(model, n)} if classes else {}
     if not classes:
         raise ValueError(f"--label: {name} draws pictures without labels")
     return {"labels": torch.full((n,), expect.integer("--label", label, 0, classes - 1))}

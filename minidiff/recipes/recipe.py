@@ -11,11 +11,12 @@ from minidiff import data, device, profile, seed_everything, train
 
 
 class Trained(NamedTuple):
-    """What `Recipe.train` gives: the averaged model in eval mode, the steps done, and by how many processes."""
+    """What `Recipe.train` gives: the averaged model in eval mode, steps done, number of processes, the data."""
 
     model: nn.Module
     steps: int
     processes: int
+    data: str  # dtypes and shapes of the tensors, for the card
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ class Recipe:
         batches = data.batches(*rows, size=batch or self.batch, seed=seed)
         training = self.fit(model, batches, lr=lr or self.lr, seed=seed, ema=ema, **options)
         train.run(training, desc=desc)
-        return Trained(ema.model, training.step, training.processes.count)
+        told = ", ".join(f"{str(x.dtype)[6:]} {tuple(x.shape)}" for x in tensors)
+        return Trained(ema.model, training.step, training.processes.count, told)
 
     @torch.no_grad()
     def held_out_loss(self, model: nn.Module, needed=()) -> float:
