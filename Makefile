@@ -15,7 +15,7 @@ endif
 
 BIN    := .venv/bin
 INSTALL := $(BIN)/python .ci/install.py $(CONSTRAINTS)
-PYTEST := $(BIN)/python -m pytest --quiet
+PYTEST := $(BIN)/python -m pytest --quiet --durations=30
 # Tests side by side, a file each, on one thread each.
 TWO    := -n $(TEST_PROCESSES) --dist loadfile
 NBVAL  := --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_SECONDS)

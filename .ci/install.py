@@ -19,7 +19,7 @@ from pathlib import Path
 CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
 PATIENCE = 5  # seconds for the index to answer
 EVERY = 5  # seconds from one sign of life to the next
-PIP = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
+PIP = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off", "--no-compile"]
 COMING = "Installing collected packages: "
 
 

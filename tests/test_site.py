@@ -272,6 +272,7 @@ def test_the_page_of_the_package_names_modules_that_exist():
 
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning", "ignore::DeprecationWarning")  # of Sphinx, about myst
+@pytest.mark.slow
 def test_a_site_is_built_and_what_fails_is_told(tmp_path, monkeypatch):
     pytest.importorskip("myst_nb")
     broken = [*SMALL[:-1], "made.twin(1 / 0)"]
