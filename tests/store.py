@@ -23,6 +23,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 def store(path: Path) -> None:
     """Execute the notebook in its own folder, strip it, and replace the file. An error in a cell changes nothing."""
     notebook = nbformat.read(path, as_version=4)
+    fold(notebook)
     context = {"metadata": {"path": str(path.parent)}}
     options = {"timeout": None, "startup_timeout": 600, "record_timing": False, "coalesce_streams": True}
     NotebookClient(notebook, resources=context, **options).execute()
@@ -30,6 +31,15 @@ def store(path: Path) -> None:
     whole = path.with_suffix(".tmp")
     nbformat.write(notebook, whole)
     os.replace(whole, path)
+
+
+def fold(notebook) -> None:
+    """Write hints and solutions anew into the cells that have them, `fold-NN-name`."""
+    from minidiff.exercises import folded
+
+    for cell in notebook.cells:
+        if cell.get("id", "").startswith("fold-"):
+            cell.source = folded(cell.id.removeprefix("fold-").replace("-", ".", 1))
 
 
 def strip(notebook) -> None:

@@ -115,7 +115,14 @@ def test_the_tests_have_the_same_tree_as_the_package():
         assert (tests / f"test_{name}.py").exists() or [*(tests / name).rglob("test_*.py")], f"{name} has no tests"
     for path in tests.rglob("test_*.py"):
         if path.parent == tests:
-            assert path.stem.removeprefix("test_") in ROOMS | {"house", "install", "notebooks", "reuse", "site"}
+            assert path.stem.removeprefix("test_") in ROOMS | {
+                "answers",
+                "house",
+                "install",
+                "notebooks",
+                "reuse",
+                "site",
+            }
         else:
             assert path.relative_to(tests).parts[0] in ROOMS | {"browser"}
 

@@ -8,7 +8,7 @@ They are read when an id "NN.…" is asked for.
         """Codes (B, K) of x (B, D): coordinates along the K rows of `basis` (K, D), counted from `mean` (D,)."""
         return (x - mean) @ basis.T
 
-    @exercise("01.project", solution=project, core=True)   # core: three planted bugs in its test, otherwise one
+    @exercise("01.project", solution=project, core=True, hints=("Where is the mean?", "One matrix product will do."))
     def _(attempt):                                        # a function or a class, like the solution; RNG seeded here
         x, mean = torch.randn(5, 8), torch.randn(8)
         basis = torch.linalg.qr(torch.randn(8, 3)).Q.T
@@ -20,14 +20,20 @@ They are read when an id "NN.…" is asked for.
 
     question("00.predict_blur", answer="b", hints={"a": "why not a", "c": "why not c"}, why="why b")
 
-Bugs for the tests are planted in tests/lessons/lessonNN/planted.py: PLANTED = {"01.project": [wrong, wrong, wrong]};
-each must fail with a hint of its own. A stub in the notebook has `...` where the learner writes; the same `...` for an
-answer.
+`core` exercises have three planted bugs in their test, others one: tests/lessons/lessonNN/planted.py has
+PLANTED = {"01.project": [wrong, wrong, wrong]}, and each must fail with a hint of its own.
+
+A stub in the notebook has `...` where the learner writes, and ends in `project = check("01.project", project)`: from
+there on the lesson runs on the learner's version if it is right, and on the solution until then. Below it stands a
+Markdown cell with the id `fold-01-project`, whose text is `folded("01.project")`: hints and solution, each behind a
+click. `make notebooks` writes that text. With MINIDIFF_STRICT=1, in tests, a wrong answer raises CheckFailed.
 '''
 
 import ast
 import difflib
+import functools
 import inspect
+import os
 import re
 import sysconfig
 import textwrap
@@ -54,6 +60,7 @@ class Exercise:
     solution: Callable
     mark: Callable[[object], None]
     core: bool
+    hints: tuple[str, ...]  # for who does not know where to begin; the first gives away least
 
     def __call__(self, attempt) -> None:
         kind = "class" if inspect.isclass(self.solution) else "function"
@@ -61,7 +68,7 @@ class Exercise:
             raise CheckFailed(f"Hand over the {kind} itself, by its name alone.", f"Got a {type(attempt).__name__}.")
         if _untouched(attempt, self.solution):
             raise NotAttempted
-        self.mark(attempt)
+        self.mark(attempt if inspect.isclass(attempt) else _guarded(attempt))
 
     def text(self) -> str:
         return f"```python\n{textwrap.dedent(inspect.getsource(self.solution)).rstrip()}\n```"
@@ -100,9 +107,9 @@ class Solution:
         return self.body.removeprefix("```python\n").removesuffix("\n```")
 
 
-def exercise(name: str, *, solution: Callable, core: bool = False) -> Callable:
+def exercise(name: str, *, solution: Callable, core: bool = False, hints: tuple[str, ...] = ()) -> Callable:
     """Register the decorated `mark(attempt)` as the check of exercise `name`."""
-    return lambda mark: _register(name, Exercise(solution, mark, core))
+    return lambda mark: _register(name, Exercise(solution, mark, core, hints))
 
 
 def question(name: str, *, answer, hints: dict, why: str) -> None:
@@ -110,17 +117,37 @@ def question(name: str, *, answer, hints: dict, why: str) -> None:
     _register(name, Question(str(answer), {str(wrong): hint for wrong, hint in hints.items()}, why))
 
 
-def check(name: str, attempt) -> None:
-    """Print one line if `attempt` is right or still `...`, else raise CheckFailed with a hint."""
+def check(name: str, attempt):
+    """Say in one or two lines whether `attempt` is right; return it if it is, else the course's own version.
+
+    A wrong attempt gets a hint and stops nothing: the cells below go on with the solution. For a question nothing is
+    returned. With MINIDIFF_STRICT=1 a wrong attempt raises CheckFailed.
+    """
     task = find(name)
+    instead = getattr(task, "solution", None)  # a question has none
+    meanwhile = "" if instead is None else "The lesson goes on with the course's version until yours is right."
     try:
         _mark(task, attempt)
-        print(f"✓ {name}")
     except NotAttempted:
-        print(f"{name}: not attempted yet")
+        print(f"{name}: not attempted yet. {meanwhile}".rstrip())
+        return instead
     except CheckFailed as failed:
         failed.exercise = name
-        raise
+        if os.environ.get("MINIDIFF_STRICT") == "1":
+            raise
+        print(f"{failed}\n{meanwhile}".rstrip())
+        return instead
+    print(f"✓ {name}")
+    return instead and attempt
+
+
+def folded(name: str) -> str:
+    """The hints of an exercise one by one, then its solution, each behind a click: Markdown for a notebook's cell."""
+    task = find(name)
+    several = len(task.hints) > 1
+    parts = [(f"Hint {k}" if several else "Hint", hint) for k, hint in enumerate(task.hints, start=1)]
+    parts.append(("Solution", task.text()))
+    return "\n".join(f"<details><summary>{title}</summary>\n\n{text}\n\n</details>" for title, text in parts)
 
 
 def solution(name: str) -> Solution:
@@ -169,6 +196,25 @@ def _mark(task: Exercise | Question, attempt) -> None:
         if "ellipsis" in str(error):  # 'Tensor' and 'ellipsis': a blank that is not filled in yet
             raise NotAttempted from error
         raise _explained(error) from error
+
+
+def _guarded(attempt: Callable) -> Callable:
+    """The attempt, that must leave the tensors which it is handed as they are: the caller may still need them."""
+
+    @functools.wraps(attempt)
+    def guarded(*args, **kwargs):
+        before = [x.clone() if isinstance(x, torch.Tensor) else None for x in (*args, *kwargs.values())]
+        result = attempt(*args, **kwargs)
+        for x, was in zip((*args, *kwargs.values()), before):
+            if was is not None and not torch.equal(x.nan_to_num(), was.nan_to_num()):
+                shape = tuple(was.shape)
+                raise CheckFailed(
+                    "Your code changes a tensor that it was given, and the caller may still need it.",
+                    f"It is the one of shape {shape}. Operations such as += and mul_ work in place: make a new tensor.",
+                )
+        return result
+
+    return guarded
 
 
 def _explained(error: Exception) -> CheckFailed:

@@ -19,9 +19,9 @@ def profile() -> str:
     return "gpu" if torch.cuda.is_available() else "cpu"
 
 
-def pick(*, ci, cpu, gpu):
-    """The value for the profile in use: `steps = pick(ci=20, cpu=600, gpu=5000)`."""
-    return {"ci": ci, "cpu": cpu, "gpu": gpu}[profile()]
+def pick(cpu, *, ci, gpu=None):
+    """The value for the profile in use: `steps = pick(600, ci=20)`; a GPU gets that of a CPU unless `gpu` says more."""
+    return {"ci": ci, "cpu": cpu, "gpu": cpu if gpu is None else gpu}[profile()]
 
 
 def device() -> torch.device:

@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from tqdm import tqdm
@@ -16,7 +18,8 @@ def run(ticks, total=None, desc="training") -> list:
 
     The loss shown is the mean of the last 50. Reading it waits for the device, so that is done only when the bar is
     drawn. `total`: the number of ticks, where `ticks` does not know it. In a notebook the bar is one line of plain
-    text, which is still there in the stored page.
+    text, which is still there in the stored page, and the stop button ends the training there: the model keeps what
+    it has learned, two lines say so, and the ticks so far are returned. Elsewhere KeyboardInterrupt goes its way.
     """
     if not hasattr(ticks, "__iter__"):
         raise TypeError(f"ticks: got {type(ticks).__name__}, expected what fit(...) returns")
@@ -27,15 +30,34 @@ def run(ticks, total=None, desc="training") -> list:
     seen = []
     total = total or getattr(ticks, "total", None)
     look = {"bar_format": LAYOUT, "mininterval": 0.3, "miniters": 0} | _screen()
-    with tqdm(total=total, initial=getattr(ticks, "position", 0), desc=desc, **look) as bar:
+    with tqdm(total=total, initial=getattr(ticks, "position", 0), desc=desc, **look) as bar, _stoppable(seen, total):
         for tick in ticks:
             seen.append(tick)
-            if time.time() - bar.last_print_t >= bar.mininterval:
-                bar.set_postfix_str(_summary(seen), refresh=False)
-            bar.update(getattr(ticks, "position", len(seen)) - bar.n)
+            _move(bar, ticks, seen)
         bar.n = getattr(ticks, "position", len(seen))  # the clock may have gone on since the last tick
         bar.set_postfix_str(_summary(seen), refresh=False)
     return seen
+
+
+def _move(bar: tqdm, ticks, seen: list) -> None:
+    if time.time() - bar.last_print_t >= bar.mininterval:
+        bar.set_postfix_str(_summary(seen), refresh=False)
+    bar.update(getattr(ticks, "position", len(seen)) - bar.n)
+
+
+@contextmanager
+def _stoppable(seen: list, total) -> Iterator[None]:
+    """In a notebook the stop button ends what is inside, and two lines say what is left; elsewhere it raises."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not _notebook():
+            raise
+        wanted = f" of {total}" if isinstance(total, int) and total >= len(seen) else ""
+        print(
+            f"Stopped after {len(seen)} steps{wanted}. The model keeps what it has learned so far, and the cells below"
+        )
+        print("go on with it. To train it in full, run the cell that makes the model again, and then this one.")
 
 
 def _summary(ticks: list) -> str:
@@ -47,8 +69,7 @@ def _summary(ticks: list) -> str:
 
 def _screen() -> dict:
     """tqdm's options for where the bar is drawn."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if hasattr(shell, "kernel"):
+    if _notebook():
         from IPython.display import display
 
         cell = display({"text/plain": ""}, raw=True, display_id=True)
@@ -56,6 +77,12 @@ def _screen() -> dict:
     if sys.stderr.isatty():
         return {}
     return {"file": _Lines(lambda line: print(line, file=sys.stderr)), "mininterval": 10.0}
+
+
+def _notebook() -> bool:
+    """Whether this runs in a notebook's kernel."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return hasattr(shell, "kernel")
 
 
 class _Lines:

@@ -13,7 +13,7 @@ from bugs import planted
 from torch import nn
 
 import minidiff.lessons
-from minidiff.exercises import CheckFailed, check, close, core, exercise, question, require, shaped, solution
+from minidiff.exercises import CheckFailed, check, close, core, exercise, folded, question, require, shaped, solution
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 NAMES = core.names()
@@ -26,16 +26,23 @@ def failure(name, attempt) -> CheckFailed:
     return caught.value
 
 
+@pytest.fixture(autouse=True)
+def strict(monkeypatch):
+    monkeypatch.setenv("MINIDIFF_STRICT", "1")
+
+
 def assert_right(name, attempt, capsys):
     capsys.readouterr()
-    check(name, attempt)
+    returned = check(name, attempt)
     assert capsys.readouterr().out == f"✓ {name}\n"
+    assert returned is (None if isinstance(core.find(name), core.Question) else attempt)
 
 
 def assert_not_attempted(name, attempt, capsys):
     capsys.readouterr()
-    check(name, attempt)
-    assert capsys.readouterr().out == f"{name}: not attempted yet\n"
+    returned = check(name, attempt)
+    assert capsys.readouterr().out.startswith(f"{name}: not attempted yet.")
+    assert returned is getattr(core.find(name), "solution", None)
 
 
 def stub_of(solution):
@@ -75,11 +82,11 @@ def test_planted_bugs_belong_to_an_exercise(lesson):
     assert set(planted(lesson)) <= set(NAMES)
 
 
-def code_of(notebook: Path) -> tuple[str, str]:
-    """All code of a notebook, and all text it stores as output."""
-    cells = [c for c in json.loads(notebook.read_text("utf-8"))["cells"] if c["cell_type"] == "code"]
-    outputs = [o for c in cells for o in c["outputs"]]
-    return "\n".join("".join(c["source"]) for c in cells), "".join("".join(o.get("text", "")) for o in outputs)
+def read(notebook: Path) -> tuple[str, dict[str, str]]:
+    """All code of a notebook, and the text of each cell that has hints and a solution behind a click, by its id."""
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    return code, {cell["id"]: "".join(cell["source"]) for cell in cells if cell["id"].startswith("fold-")}
 
 
 def called(function: str, code: str) -> set[str]:
@@ -88,14 +95,23 @@ def called(function: str, code: str) -> set[str]:
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_asks_its_lessons_exercises_and_shows_the_solution_of_each_left_open(notebook):
-    code, text = code_of(notebook)
+def test_a_notebook_asks_its_lessons_exercises_and_has_hints_and_solution_below_each(notebook):
+    code, folds = read(notebook)
     own = {name for name in NAMES if name.startswith(notebook.name[:2])}
     assert called("check", code) == own
-    assert called("solution", code) <= own
-    left_open = {name for name in own if f"✓ {name}\n" not in text and isinstance(core.find(name), core.Exercise)}
-    assert left_open <= called("solution", code)
-    assert len(left_open) >= 3, "a lesson has at least three exercises"
+    assert folds == {key: folded(name) for key, name in fold_ids(own).items() if key in folds}
+    tasks = {name for name in own if isinstance(core.find(name), core.Exercise)}
+    handed_back = {
+        name for line in code.splitlines() if re.match(r"\w+ = check\(", line) for name in called("check", line)
+    }
+    assert handed_back == tasks
+    if folds:
+        assert set(folds) == set(fold_ids(tasks))
+    assert len(tasks) >= 3, "a lesson has at least three exercises"
+
+
+def fold_ids(names) -> dict[str, str]:
+    return {f"fold-{name.replace('.', '-')}": name for name in names}
 
 
 def test_an_exercise_belongs_to_a_notebook():
@@ -124,7 +140,7 @@ class Doubler(nn.Module):
 def example(monkeypatch):
     monkeypatch.setattr(core, "REGISTER", dict(core.REGISTER))
 
-    @exercise("99.centre", solution=centre, core=True)
+    @exercise("99.centre", solution=centre, core=True, hints=("What is left of the mean?", "One minus will do."))
     def _(attempt):
         x, mean = torch.randn(5, 8), torch.randn(8)
         got = shaped(attempt(x, mean), (5, 8), "Keep the shape.")
@@ -313,6 +329,29 @@ def test_the_solution_is_shown_as_source_folded_in_a_notebook():
     assert repr(solution("99.passes")) == "64: 8 x 8."
 
 
+def test_hints_come_one_by_one_and_the_solution_last_each_behind_a_click():
+    text = folded("99.centre")
+    assert re.findall("<summary>(.*?)</summary>", text) == ["Hint 1", "Hint 2", "Solution"]
+    assert text.count("<details>") == text.count("</details>") == 3
+    assert "One minus will do.\n\n</details>" in text and "```python\ndef centre" in text
+
+
+def test_a_wrong_answer_shows_its_hint_and_the_lesson_goes_on_with_the_solution(monkeypatch, capsys):
+    monkeypatch.delenv("MINIDIFF_STRICT")
+    assert check("99.centre", BUGS[1]) is centre
+    told = capsys.readouterr().out
+    assert told.startswith("✗ 99.centre: The sign is turned.\n") and "the course's version" in told
+    assert check("99.passes", 1) is None
+    assert capsys.readouterr().out == "✗ 99.passes: One pass draws one pixel.\n"
+    with pytest.raises(ValueError, match="expected an exercise"):
+        check("99.center", centre)
+
+
+def test_an_answer_that_changes_what_it_was_given_is_refused():
+    failed = failure("99.centre", lambda x, mean: x.sub_(mean))
+    assert "changes a tensor" in failed.hint and "(5, 8)" in failed.got
+
+
 def test_a_lesson_is_read_when_one_of_its_exercises_is_asked_for(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(minidiff.lessons, "__path__", [str(tmp_path)])
     for lesson in ("97", "98"):
@@ -345,11 +384,15 @@ def test_a_stub_in_a_cell_of_a_notebook_is_told_from_an_answer(capsys):
 
     shell = InteractiveShell()
     shell.user_ns.update(check=check)
-    shell.run_cell("def centre(x, mean):\n    ...\ncheck('99.centre', centre)")
-    shell.run_cell("def centre(x, mean):\n    return x - mean\ncheck('99.centre', centre)")
-    shell.run_cell("check('99.centre', lambda x, mean: ...)")
+    shell.run_cell("def centre(x, mean):\n    ...\ncentre = check('99.centre', centre)")
+    shell.run_cell("def centre(x, mean):\n    return x - mean\ncentre = check('99.centre', centre)")
+    shell.run_cell("blank = check('99.centre', lambda x, mean: ...)")
     told = [line for line in capsys.readouterr().out.splitlines() if "99" in line]
-    assert told == ["99.centre: not attempted yet", "✓ 99.centre", "99.centre: not attempted yet"]
+    assert [line[:30] for line in told] == [
+        "99.centre: not attempted yet. ",
+        "✓ 99.centre",
+        "99.centre: not attempted yet. ",
+    ]
 
 
 def test_a_notebook_shows_the_hint_alone(capsys):

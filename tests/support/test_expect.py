@@ -191,7 +191,7 @@ def unset(monkeypatch):
 @pytest.mark.parametrize("name, size", [("ci", 20), ("cpu", 600), ("gpu", 5000)])
 def test_the_profile_picks_the_size(unset, name, size):
     unset.setenv("MINIDIFF_PROFILE", name)
-    assert minidiff.profile() == name and minidiff.pick(ci=20, cpu=600, gpu=5000) == size
+    assert minidiff.profile() == name and minidiff.pick(600, ci=20, gpu=5000) == size
 
 
 @pytest.mark.parametrize("answers, name", [(True, "gpu"), (False, "cpu")])

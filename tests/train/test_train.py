@@ -785,6 +785,27 @@ def test_run_reads_the_loss_only_to_draw_it(monkeypatch):
     assert reads[-1] == 300 and len(reads) < 10
 
 
+def stopped(ticks, after):
+    """The ticks, and after so many of them what the stop button of a notebook raises."""
+    for k, tick in enumerate(ticks):
+        if k == after:
+            raise KeyboardInterrupt
+        yield tick
+
+
+def test_the_stop_button_of_a_notebook_leaves_what_is_learned_and_says_so(capsys, monkeypatch):
+    model = line()
+    before = weights(model)
+    monkeypatch.setattr(progress, "_notebook", lambda: True)
+    monkeypatch.setattr(progress, "_screen", dict)
+    assert len(run(stopped(fit(model, batches(60), 60), after=7), total=60)) == 7
+    assert "Stopped after 7 steps of 60" in capsys.readouterr().out
+    assert not model.training and not torch.equal(weights(model), before)
+    monkeypatch.setattr(progress, "_notebook", lambda: False)  # a command has its own way to stop
+    with pytest.raises(KeyboardInterrupt):
+        run(stopped(fit(model, batches(60), 60), after=7), total=60)
+
+
 def test_run_knows_seconds_a_total_and_a_finished_run(tmp_path, capsys):
     def last_line():
         return capsys.readouterr().err.splitlines()[-1]

@@ -27,20 +27,6 @@ def drawn(ddpm: Denoiser, vae: VAE, n: int = 594, steps: int = 50, seed: int = 0
         return dict(zip(WAYS, (pictures, vae.sample(n, generator=seeded(seed)))))
 
 
-@torch.no_grad()
-def losses(model: Denoiser, x0: Tensor, cond: Tensor | None, times: Tensor, seed: int = 0) -> Tensor:
-    """The mean loss of the prediction at each of the times, (len(times),), with one and the same noise for all."""
-    eps = torch.randn(x0.shape, generator=seeded(seed))
-    return torch.stack([model.losses(x0, t, eps, cond).mean() for t in times])
-
-
-@torch.no_grad()
-def nearest(samples: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:
-    """The training picture nearest to each sample, (M, ...), and its distance, (M,)."""
-    distance, index = torch.cdist(samples.flatten(1), train.flatten(1)).min(1)
-    return train[index], distance
-
-
 def bits(model: Denoiser, draws: int = 100, variance: str = "small", split: str = "test") -> float:
     """DDPM's bound in bits a pixel on at most 297 of the 8x8 digits, labels unknown: at least the true figure."""
     x0 = data.digits(split, 8)[0][:297]

@@ -1,4 +1,4 @@
-"""Lesson 06's checks: DDPM's two algorithms, attention, v, the average of weights, who copies, a step's price."""
+"""Lesson 06's checks: DDPM's two algorithms, waves of time, attention, v, averaged weights, copies, the bound."""
 
 import torch
 from torch import nn
@@ -10,7 +10,17 @@ from minidiff.lessons.lesson06 import solutions
 from minidiff.lessons.lesson06.probes import Spy, asked, chain, mean_of, std_of, wave
 
 
-@exercise("06.loss", solution=solutions.noise_loss, core=True)
+@exercise(
+    "06.noise_loss",
+    solution=solutions.noise_loss,
+    core=True,
+    hints=(
+        "There are four steps, one line each: times, alpha and sigma, noise, the noisy picture. Then the loss.",
+        "`torch.randint(schedule.steps, (len(x0),))` draws a place on the grid for each picture, and `schedule.grid` "
+        "has the time at each place. `schedule(t, like=x0)` gives alpha and sigma in a shape that multiplies pictures.",
+        "The loss compares `net(x, t)` with `eps`: the mean of the squared difference.",
+    ),
+)
 def _(attempt):
     path = schedule.linear(25)
     _noises_rightly(attempt, path)
@@ -53,7 +63,19 @@ def _noises_rightly(attempt, path):
     require(abs(eps.std().item() - 1) < 0.05, "The noise should be standard normal (randn, not rand), times sigma.")
 
 
-@exercise("06.sample", solution=solutions.ancestral, core=True)
+@exercise(
+    "06.ancestral",
+    solution=solutions.ancestral,
+    core=True,
+    hints=(
+        "Loop over `i` from `schedule.steps` down to 1. The network is asked at `t = i / schedule.steps`, and the "
+        "step leads to `s = (i - 1) / schedule.steps`.",
+        "The network wants a time for each row: `torch.full((len(x),), t)`. Each call `schedule(t)` gives a pair, "
+        "alpha and sigma, and `schedule.transition(t, s)` gives a and b.",
+        "First the mean: `x = (x - b**2 / sigma_t * eps) / a`. Then, while `i > 1`, add noise from the generator, "
+        "`torch.randn(x.shape, generator=generator)`, times `sigma_s * b / sigma_t`.",
+    ),
+)
 def _(attempt):
     path = schedule.linear(25)
     x = torch.randn(6, 3)
@@ -87,11 +109,53 @@ def _chains_with_a_slip(x, path):
     }
 
 
-@exercise("06.attention", solution=solutions.attention)
+@exercise(
+    "06.waves",
+    solution=solutions.waves,
+    core=True,
+    hints=(
+        "Begin with the numbers `i = torch.arange(dim // 2)` and the frequencies w, one for each i.",
+        "`1000 * t[:, None] * w` multiplies every time with every frequency: (B, 1) times (dim/2,) is (B, dim/2).",
+        "`torch.cat([angle.sin(), angle.cos()], dim=1)` puts the cosines to the right of the sines.",
+    ),
+)
+def _(attempt):
+    t = torch.rand(7)
+    got = shaped(attempt(t, 12), (7, 12), "A row for each time: dim/2 sines, and then dim/2 cosines.")
+    from minidiff.nn import TimeEmbedding
+
+    right = TimeEmbedding(12)(t)
+    sines, cosines = right.chunk(2, dim=1)
+    slips = {
+        "All the sines come first, and then all the cosines.": torch.stack([sines, cosines], 2).flatten(1),
+        "The sines come first, the cosines second.": torch.cat([cosines, sines], 1),
+        "The time is multiplied by 1000 first.": TimeEmbedding(12)(t / 1000),
+        "The exponent is -2i/dim: with i/dim the slowest wave is still a hundred times too quick.": _waves(t, 12, -1),
+        "The exponent has a minus sign: the waves get slower with i.": _waves(t, 12, 2),
+    }
+    close(got, right, "Not the sines and cosines of 1000 t w_i with w_i = 10000^(-2i/dim).", slips=slips, atol=1e-3)
+    shaped(attempt(t[:3], 8), (3, 8), "The number of waves is dim/2, whatever dim is.")
+    close(attempt(t[:3], 8), TimeEmbedding(8)(t[:3]), "Right for dim = 12 and not for dim = 8.", atol=1e-3)
+
+
+def _waves(t, dim, power):
+    angle = 1000 * t[:, None] * 10000 ** (power * torch.arange(dim // 2) / dim)
+    return torch.cat([angle.sin(), angle.cos()], 1)
+
+
+@exercise(
+    "06.attention",
+    solution=solutions.attention,
+    core=True,
+    hints=(
+        "`q @ k.transpose(1, 2)` has the product of every query with every key: (B, L, M).",
+        "Divide by the square root of d, which is `q.shape[2]`. The softmax runs over the keys, the last dimension.",
+    ),
+)
 def _(attempt):
     q = torch.randn(2, 5, 4)
-    k = 2 * torch.randn(2, 5, 4)
-    v = torch.randn(2, 5, 3)
+    k = 2 * torch.randn(2, 6, 4)
+    v = torch.randn(2, 6, 3)
     got = shaped(attempt(q, k, v), (2, 5, 3), "A row for each query, as wide as the values: softmax(q k^T / √d) v.")
     likeness = q @ k.transpose(1, 2)
     slips = {
@@ -104,12 +168,22 @@ def _(attempt):
 
     right = attend(q[:, None], k[:, None], v[:, None])[:, 0]
     close(got, right, "Not softmax(q k^T / √d) v, as minidiff.nn.attend has it.", slips=slips)
+    q, k = torch.randn(1, 3, 9), torch.randn(1, 2, 9)
+    right = attend(q[:, None], k[:, None], k[:, None])[:, 0]
+    close(attempt(q, k, k), right, "Right for vectors of 4 numbers and not for vectors of 9: d is q.shape[2].")
 
 
-@exercise("06.velocity", solution=solutions.from_velocity)
+@exercise(
+    "06.velocity",
+    solution=solutions.from_velocity,
+    hints=(
+        "Two equations, two unknowns. To get rid of eps, multiply the equation of x by alpha and that of v by sigma.",
+        "alpha x − sigma v = (alpha² + sigma²) x0, and the bracket is 1. For eps, multiply the other way and add.",
+    ),
+)
 def _(attempt):
-    x0, eps = torch.randn(2, 4, 1, 3, 3)
-    alpha, sigma = schedule.cosine()(torch.tensor([0.1, 0.4, 0.7, 1.0]), like=x0)
+    x0, eps = torch.randn(2, 4, 1, 3, 3, dtype=torch.float64)  # alpha is small at 0.95, and a division by it is allowed
+    alpha, sigma = schedule.cosine()(torch.tensor([0.1, 0.4, 0.7, 0.95], dtype=torch.float64), like=x0)
     x = alpha * x0 + sigma * eps
     v = alpha * eps - sigma * x0
     result = attempt(v, x, alpha, sigma)
@@ -118,11 +192,21 @@ def _(attempt):
         "The sign: v = alpha eps - sigma x0, so sigma v is taken away.": alpha * x + sigma * v,
         "That is eps: x0 comes first.": eps,
     }
-    close(result[0], x0, "Multiply x by alpha and v by sigma, and add or subtract.", slips=slips)
-    close(result[1], eps, "Multiply x by sigma and v by alpha: what is left of x0?")
+    close(result[0], x0, "The first of the two is not x0.", slips=slips)
+    close(result[1], eps, "x0 is right and eps is not: eps = sigma x + alpha v.")
 
 
-@exercise("06.average", solution=solutions.averaged, core=True)
+@exercise(
+    "06.average",
+    solution=solutions.averaged,
+    core=True,
+    hints=(
+        "`copy.deepcopy(model)` before the first tick is the average's beginning. Then go through the ticks: the "
+        "model has moved each time that the loop comes round.",
+        "Inside `torch.no_grad()`, walk through `average.parameters()` and `model.parameters()` side by side with "
+        "`zip`, and change the first in place: `mean.mul_(decay).add_(weight, alpha=1 - decay)`.",
+    ),
+)
 def _(attempt):
     model = nn.Linear(1, 1)
     _fill(model, 5.0)
@@ -157,7 +241,15 @@ def _recursion(decay, start=5.0):
     return mean
 
 
-@exercise("06.nearness", solution=solutions.nearness, core=True)
+@exercise(
+    "06.nearness",
+    solution=solutions.nearness,
+    core=True,
+    hints=(
+        "`torch.cdist` has the distances between all rows of two matrices. Flatten the pictures first.",
+        "`distances.topk(n, largest=False).values` has the n smallest of each row, the nearest first.",
+    ),
+)
 def _(attempt):
     train = torch.randn(60, 1, 3, 3)
     samples = torch.randn(4, 1, 3, 3)
@@ -178,7 +270,13 @@ def _(attempt):
     close(got, nearest / near.mean(1), "Not the smallest distance over the mean of the n smallest.", slips=slips)
 
 
-@exercise("06.bound", solution=solutions.step_price)
+@exercise(
+    "06.bound",
+    solution=solutions.step_cost,
+    hints=(
+        "It is the formula above, with the sum over all pixels of a picture and none over the pictures of the batch.",
+    ),
+)
 def _(attempt):
     x0, estimate = torch.randn(2, 3, 1, 4, 4)
     path = schedule.cosine(50)
@@ -191,7 +289,7 @@ def _(attempt):
     right = kl_divergence(Normal(mean, std), Normal(guess, std)).flatten(1).sum(1)
     slips = {
         "The half is missing: the log of a normal density has one.": 2 * right,
-        "SNR grows towards s: SNR_s - SNR_t, so that the price is positive.": -right,
+        "SNR grows towards s: SNR_s - SNR_t, so that the cost is positive.": -right,
         "The sum over pixels, not the mean.": right / 16,
         "The distance is squared.": (right * (snr_s - snr_t) / 2).sqrt(),
         "The difference of two SNRs, not the one at t.": right * snr_t / (snr_s - snr_t),

@@ -23,7 +23,7 @@ def asked(attempt, x0, path):
     """What the attempt's loss shows a network for x0, and its value."""
     spy = Spy()
     loss = shaped(attempt(spy, x0, path), (), "The loss is one number: the mean over pictures and pixels.")
-    require(len(spy.asked) == 1, "Ask the network once, with all pictures: net(x, t, None).")
+    require(len(spy.asked) == 1, "Ask the network once, with all pictures: net(x, t).")
     x, t = spy.asked[0]
     shaped(x, tuple(x0.shape), "The network is shown noisy pictures of x0's shape: use schedule(t, like=x0).")
     shaped(t, (len(x0),), "Each picture has a time of its own: t is (B,), one random place of the grid a row.")

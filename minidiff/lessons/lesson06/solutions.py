@@ -1,4 +1,4 @@
-"""The answers of lesson 06: what it writes by hand and what it leaves open, as `solution` shows it, and predictions."""
+"""The answers of lesson 06: the functions that its learner writes, as the notebook shows them, and the predictions."""
 
 import copy
 import math
@@ -9,44 +9,49 @@ from minidiff.exercises.core import question
 
 
 def noise_loss(net, x0, schedule):
-    """Algorithm 1's loss for clean pictures x0 (B, ...): net(x, t, None) predicts the noise. A scalar."""
-    t = schedule.grid[torch.randint(schedule.steps, (len(x0),))]  # (B,): each picture has a time of its own
+    """The loss of algorithm 1 for clean pictures x0 (B, ...), where net(x, t) predicts the noise: a scalar."""
+    t = schedule.grid[torch.randint(schedule.steps, (len(x0),))]  # (B,), a time of its own for each picture
     alpha, sigma = schedule(t, like=x0)
     eps = torch.randn_like(x0)
     x = alpha * x0 + sigma * eps
-    return ((net(x, t, None) - eps) ** 2).mean()
+    return ((net(x, t) - eps) ** 2).mean()
 
 
 def ancestral(net, x, schedule, generator):
-    """Algorithm 2: noise x (B, ...) at t = 1 -> samples, one step for each time of the schedule's grid."""
+    """Algorithm 2: pure noise x (B, ...) at t = 1 becomes samples (B, ...), one step for each time of the grid."""
     steps = schedule.steps
     for i in range(steps, 0, -1):
         t, s = i / steps, (i - 1) / steps
         (_, sigma_t), (_, sigma_s) = schedule(t), schedule(s)
-        a, b = schedule.transition(t, s)  # a² = 1 - beta, b² = beta
-        eps = net(x, torch.full((len(x),), t), None)
+        a, b = schedule.transition(t, s)
+        eps = net(x, torch.full((len(x),), t))
         x = (x - b**2 / sigma_t * eps) / a
-        if i > 1:  # nothing is added in the last step
+        if i > 1:  # the last step adds nothing
             x = x + sigma_s * b / sigma_t * torch.randn(x.shape, generator=generator)
     return x
 
 
+def waves(t, dim):
+    """Times t (B,) as waves (B, dim): the sines of 1000 t w_i for i = 0 ... dim/2 - 1, and then their cosines."""
+    i = torch.arange(dim // 2)
+    w = 10000 ** (-2 * i / dim)  # (dim/2,), from quick to slow
+    angle = 1000 * t[:, None] * w  # (B, dim/2)
+    return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+
 def attention(q, k, v):
-    """q, k (B, L, d), v (B, L, c): each row of q gathers from v where its k resembles it -> (B, L, c)."""
-    likeness = q @ k.transpose(1, 2) / math.sqrt(q.shape[2])  # (B, L, L)
-    return likeness.softmax(dim=2) @ v
+    """Queries q (B, L, d), keys k (B, M, d), values v (B, M, c): what each query gathers from the values, (B, L, c)."""
+    scores = q @ k.transpose(1, 2) / math.sqrt(q.shape[2])  # (B, L, M)
+    return scores.softmax(dim=2) @ v
 
 
 def from_velocity(v, x, alpha, sigma):
-    """A predicted v = alpha eps - sigma x0 and x = alpha x0 + sigma eps, alpha² + sigma² = 1 -> x0, eps."""
+    """x0 and eps, a pair, from v = alpha eps - sigma x0 and x = alpha x0 + sigma eps, where alpha² + sigma² = 1."""
     return alpha * x - sigma * v, sigma * x + alpha * v
 
 
 def averaged(model, ticks, decay=0.99):
-    """Consume the training `ticks` of `model`; return another model with the running average of its weights.
-
-    After each tick: average = decay * average + (1 - decay) * weight, starting from the weights before the first.
-    """
+    """Go through the training `ticks` of `model`; return another model with the running average of its weights."""
     average = copy.deepcopy(model)
     for _ in ticks:
         with torch.no_grad():
@@ -56,14 +61,14 @@ def averaged(model, ticks, decay=0.99):
 
 
 def nearness(samples, train, n=50):
-    """Samples (M, ...), training pictures (N, ...) -> (M,): distance to the nearest / mean of the n nearest."""
+    """Samples (M, ...) and training pictures (N, ...): distance to the nearest / mean of the n nearest, (M,)."""
     distances = torch.cdist(samples.flatten(1), train.flatten(1))  # (M, N)
     near = distances.topk(n, largest=False).values  # (M, n), the nearest first
     return near[:, 0] / near.mean(1)
 
 
-def step_price(x0, estimate, snr_s, snr_t):
-    """What the step from t to s costs, 1/2 (SNR_s - SNR_t) |x0 - estimate|², pictures (B, C, H, W) -> nats (B,)."""
+def step_cost(x0, estimate, snr_s, snr_t):
+    """KL of the step from t to s, for pictures x0 and estimates (B, C, H, W) and two numbers: nats (B,)."""
     return 0.5 * (snr_s - snr_t) * ((x0 - estimate) ** 2).flatten(1).sum(1)
 
 

@@ -104,8 +104,13 @@ def attention(q, k, v, scale=0.5, dim=2):
     return (q @ k.transpose(1, 2) * scale).softmax(dim) @ v
 
 
+def turn(t, dim, power=-2):
+    angle = 1000 * t[:, None] * 10000 ** (power * torch.arange(dim // 2) / dim)
+    return torch.cat([angle.sin(), angle.cos()], 1)
+
+
 PLANTED = {
-    "06.loss": [
+    "06.noise_loss": [
         bug(times="from 0"),  # off by one of T
         bug(times="one"),
         bug(times="index"),
@@ -119,7 +124,7 @@ PLANTED = {
         bug(reduce="rows"),
         bug(square=False),
     ],
-    "06.sample": [
+    "06.ancestral": [
         walk(shift=1),  # off by one of T
         walk(root=False),  # a missing square root
         walk(below=2),  # another
@@ -129,10 +134,20 @@ PLANTED = {
         walk(sign=-1),
         walk(own=False),
     ],
+    "06.waves": [
+        lambda t, dim: turn(t, dim).unflatten(1, (2, -1)).mT.flatten(1),
+        lambda t, dim: turn(t, dim).roll(dim // 2, 1),
+        lambda t, dim: turn(t / 1000, dim),
+        lambda t, dim: turn(t, dim, power=-1),
+        lambda t, dim: turn(t, dim, power=2),
+        lambda t, dim: turn(t, 12)[:, :dim],
+        lambda t, dim: turn(t, dim)[:, : dim // 2],
+    ],
     "06.attention": [
         lambda q, k, v: attention(q, k, v, scale=1.0),
         lambda q, k, v: attention(q, k, v, scale=0.25),
         lambda q, k, v: attention(q, k, v, dim=1),
+        attention,  # d = 4 by heart
     ],
     "06.velocity": [
         lambda v, x, alpha, sigma: (alpha * x + sigma * v, sigma * x + alpha * v),

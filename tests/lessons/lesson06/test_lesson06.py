@@ -8,7 +8,7 @@ import torch
 from minidiff import checkpoints, data, evaluate, schedule
 from minidiff.denoiser import Denoiser
 from minidiff.lessons.lesson06 import claims as lesson06
-from minidiff.lessons.lesson06 import widgets
+from minidiff.lessons.lesson06 import figures, widgets
 from minidiff.scorecard import real_digits
 from minidiff.unet import UNet
 
@@ -78,19 +78,11 @@ def test_switching_a_part_off_changes_the_estimates_and_not_the_noise(narrow, he
     assert explorer.picture.alt.endswith("by the network: no skips")
 
 
-def test_losses_are_those_of_the_denoiser_with_the_same_noise_at_every_time(narrow, held_out):
-    model, x = narrow["whole"], held_out[0][:20]
-    times = torch.tensor([0.1, 0.9])
-    eps = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-    wanted = [model.losses(x, t, eps).mean() for t in times]
-    assert torch.allclose(lesson06.losses(model, x, None, times), torch.stack(wanted))
-
-
-def test_nearest_finds_the_training_picture_a_sample_was_copied_from():
-    train = data.digits("train")[0]
-    found, distance = lesson06.nearest(train[[7, 3]] + 0.01, train)
-    assert torch.equal(found, train[[7, 3]])
-    assert distance.tolist() == pytest.approx([0.16, 0.16], rel=1e-2)
+def test_the_drawing_has_the_shapes_that_the_stages_have():
+    down, mid, up = figures.stage_shapes(UNet(channels=1, widths=(4, 8, 16), classes=3), 16)
+    assert down == up == [(4, 16, 16), (8, 8, 8)] and mid == (16, 4, 4)
+    texts = {text.get_text() for text in figures.draw_unet(UNet(widths=(4, 8)), 16).axes[0].texts}
+    assert {"16×16\n4 channels", "8×8\n8 channels"} <= texts
 
 
 def test_samples_beat_the_vae(shipped):
