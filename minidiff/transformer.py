@@ -6,7 +6,7 @@ a text module for `UNet(text=...)`: ids (B, L) -> (B, L, width), with its `width
 
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from functools import lru_cache
 from itertools import pairwise
 
@@ -52,19 +52,19 @@ class Tokenizer:
         It ends sooner where each word is one token. Of equally frequent pairs the one of smaller ids is taken.
         """
         vocabulary = expect.integer("vocabulary", vocabulary, BYTES + 256)
-        merges = []
         counts = Counter(word for text in _texts(texts) for word in words(text))  # each word is looked at once
         spelled = {word: _bytes(word) for word in counts}
-        while len(merges) < vocabulary - BYTES - 256:
-            pairs = Counter()
-            for word, ids in spelled.items():
-                for pair in pairwise(ids):
-                    pairs[pair] += counts[word]
-            if not pairs:
-                break
+        pairs, places = Counter(), defaultdict(set)  # how often a pair stands in the texts, and in which words
+        for word in spelled:
+            _count(pairs, places, spelled[word], word, counts[word])
+        merges = []
+        while pairs and len(merges) < vocabulary - BYTES - 256:
             merges.append(min(pairs, key=lambda pair: (-pairs[pair], pair)))
             new = BYTES + 255 + len(merges)
-            spelled = {word: merge(ids, merges[-1], new) for word, ids in spelled.items()}
+            for word in places.pop(merges[-1]):
+                _count(pairs, places, spelled[word], word, -counts[word])
+                spelled[word] = merge(spelled[word], merges[-1], new)
+                _count(pairs, places, spelled[word], word, counts[word])
         return cls(merges, length)
 
     def encode(self, text: str) -> list[int]:
@@ -113,6 +113,16 @@ def merge(ids: list[int], pair: tuple[int, int], new: int) -> list[int]:
         merged.append(new if found else ids[i])
         i += 2 if found else 1
     return merged
+
+
+def _count(pairs: Counter, places: dict, ids: list[int], word: str, times: int) -> None:
+    """Count the pairs of a word that stands in the texts so many times; with a negative number, count them no more."""
+    for pair in pairwise(ids):
+        pairs[pair] += times
+        if pairs[pair] == 0:
+            del pairs[pair]
+        if times > 0:
+            places[pair].add(word)
 
 
 @lru_cache(maxsize=10_000)

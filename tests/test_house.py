@@ -221,6 +221,7 @@ in_git = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git chec
         ("minidiff/data/__init__.py", False),
         ("data/checkpoints/vae-digits.safetensors", False),
         ("data/tables/04.csv", False),
+        ("data/emoji/sheet.webp", False),
         ("data/README.md", False),
         ("data/mnist/train.gz", True),
         (".venv/bin/python", True),
@@ -235,7 +236,7 @@ def test_no_large_file_is_committed():
     files = [ROOT / name for name in git("ls-files", "-z", "-co", "--exclude-standard").stdout.split("\0") if name]
     sizes = {path: path.stat().st_size / 1e6 for path in files if path.is_file()}
     assert not {str(path): size for path, size in sizes.items() if size > 4}
-    assert sum(size for path, size in sizes.items() if path.parent.name == "checkpoints") < 25
+    assert sum(size for path, size in sizes.items() if path.parent.name == "checkpoints") < 40
 
 
 @pytest.mark.parametrize("page", PAGES)

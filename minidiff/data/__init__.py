@@ -1,6 +1,6 @@
 """Data for the lessons: images float32 (N, C, H, W) in [-1, 1], labels int64 (N,), toys float32 (n, 2).
 
-`digits`, `photos` and the toys come with the installed packages, and `shapes` are drawn here with their captions;
+`digits`, `photos` and the toys come with the installed packages, `emoji` with the course, and `shapes` are drawn here;
 `mnist`, `fashion_mnist` and `cifar10` are downloaded on first use; `folder` reads the learner's own pictures; `batches`
 cuts any of them into batches.
 """
@@ -8,6 +8,7 @@ cuts any of them into batches.
 from minidiff.data.batches import Batches, batches
 from minidiff.data.digits import digits
 from minidiff.data.downloads import DownloadError, cifar10, data_dir, fashion_mnist, mnist
+from minidiff.data.emoji import emoji
 from minidiff.data.folder import folder
 from minidiff.data.mixture import GaussianMixture
 from minidiff.data.photos import photo_crops, photos
@@ -23,6 +24,7 @@ __all__ = [
     "cifar10",
     "data_dir",
     "digits",
+    "emoji",
     "fashion_mnist",
     "folder",
     "grid25",

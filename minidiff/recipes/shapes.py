@@ -57,16 +57,20 @@ def encoded(autoencoder: nn.Module, images: Tensor) -> Tensor:
 
 
 def latent_diffusion(drop: float = 0.1, **sizes) -> LatentDiffusion:
-    """Words to codes of `shapes`, on the cosine schedule; a share `drop` of the texts is hidden in training.
+    """Words to codes of `shapes`: `worded` with the words and the autoencoder of that world."""
+    return worded(tokenizer(), KLAutoencoder(), drop, **sizes)
+
+
+def worded(words: Tokenizer, autoencoder: nn.Module, drop: float = 0.1, **sizes) -> LatentDiffusion:
+    """Words to codes, on the cosine schedule; a share `drop` of the texts is hidden in training.
 
     It predicts x0, so that the loss looks where words matter, at large t, and not at the grain of a nearly clean code.
     """
-    words = tokenizer()
-    blank = tokenizer().encode("")
+    blank = words.encode("")
     defaults = {"channels": 8, "widths": (64, 128), "attention": (1,), "text": WordEmbedding(words.vocabulary)}
     null = blank + [0] * (words.length - len(blank))  # as numbers: under "meta" a tensor has none
     denoiser = Denoiser(UNet(**(defaults | sizes)), cosine(), predict="x0", null=null, drop=drop)
-    return LatentDiffusion(KLAutoencoder(), denoiser, words)
+    return LatentDiffusion(autoencoder, denoiser, words)
 
 
 def with_autoencoder(model: LatentDiffusion, needed, mu: Tensor, ids: Tensor) -> None:
