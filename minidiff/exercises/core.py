@@ -244,7 +244,7 @@ def _untouched(attempt: Callable, solution: Callable) -> bool:
 def _does_nothing(function) -> bool:
     """Has the function no statement but to return None or `...`? One whose source is not to be found may have some."""
     found = _definitions(function)
-    return bool(found) and all(_is_idle(statement) for node in found for statement in _body(node))
+    return bool(found) and all(_all_idle(_body(node)) for node in found)
 
 
 def _definitions(function) -> list[ast.AST]:
@@ -268,9 +268,18 @@ def _body(node: ast.AST) -> list[ast.stmt]:
     return [ast.Return(node.body)] if isinstance(node, ast.Lambda) else node.body
 
 
-def _is_idle(statement: ast.stmt) -> bool:
+def _all_idle(body: list[ast.stmt]) -> bool:
+    """Are all statements idle, where a function inside may be defined, if it is idle too, and returned?"""
+    inner = [node for node in body if isinstance(node, ast.FunctionDef) and _all_idle(node.body)]
+    names = {node.name for node in inner}
+    return all(statement in inner or _is_idle(statement, names) for statement in body)
+
+
+def _is_idle(statement: ast.stmt, idle_names: set[str]) -> bool:
     if isinstance(statement, ast.Return):
         value = statement.value
+        if isinstance(value, ast.Name):
+            return value.id in idle_names
         return value is None or isinstance(value, ast.Constant) and value.value in (None, ...)
     if isinstance(statement, ast.Expr):  # `...`, or a docstring
         return isinstance(statement.value, ast.Constant)

@@ -189,7 +189,16 @@ def test_stubs_are_told_from_answers(capsys):
         def forward(self, x):
             pass
 
-    for stub in (empty, blank, late):
+    def nested(x, mean):
+        """Yours."""
+
+        def inner(y):
+            # a line of help
+            ...
+
+        return inner
+
+    for stub in (empty, blank, late, nested):
         assert_not_attempted("99.centre", stub, capsys)
     assert_not_attempted("99.doubler", Empty, capsys)
     assert "tensor" in failure("99.centre", lambda x, mean: 0).hint

@@ -1,4 +1,4 @@
-"""Lesson 00: a network that sees the label alone, masked convolution, the chain rule, and four exercises."""
+"""Lesson 00's checks: the training loop, masked convolution, likelihood, drawing, and four exercises."""
 
 import math
 
@@ -14,25 +14,83 @@ from minidiff.lessons.lesson00 import solutions as right
 from minidiff.metrics import bits_per_dim
 
 
-@exercise("00.painter", solution=right.Painter)
+@exercise(
+    "00.train",
+    solution=right.train,
+    core=True,
+    hints=(
+        "Before the loop: `optimiser = torch.optim.Adam(model.parameters(), lr=lr)` and an empty list for the losses.",
+        "In the loop: `loss = model.loss(*batches[k])`, then `optimiser.zero_grad()`, `loss.backward()` and "
+        "`optimiser.step()`, in this order. Append `loss.item()`.",
+    ),
+)
 def _(attempt):
-    painter = attempt()
-    y = torch.tensor([3, 3, 7])
-    drawn = shaped(painter(y), (3, 1, 8, 8), "One picture for each label: view(-1, 1, 8, 8).")
-    close(drawn[0], drawn[1], "The same label twice must give the same picture: only the label goes in.")
-    require((drawn[0] - drawn[2]).abs().max() > 1e-6, "Labels 3 and 7 give the same picture: feed the label in.")
-    x = torch.rand(3, 1, 8, 8) * 2 - 1
-    error = x - drawn
-    slips = {
-        "That is the absolute error: square it.": error.abs().mean(),
-        "Take the mean, not the sum.": error.square().sum(),
-    }
-    close(painter.loss(x, y), error.square().mean(), "The loss is the mean of (x - drawn)².", slips=slips)
-    noisy = attempt(noise=4)(y)
-    require((noisy[0] - noisy[1]).abs().max() > 1e-6, "With noise=4, two rows get two z: draw z for each row of y.")
+    model = _Slope()
+    batches = _Counted(5)
+    losses = attempt(model, batches, 4, 0.1)
+    require(isinstance(losses, list), "Return the list of the losses, after the loop.")
+    require(len(losses) == 4, f"It made {len(losses)} steps where 4 were asked for: `range(steps)`.")
+    require(all(isinstance(loss, float) for loss in losses), "A loss is kept as a plain number: loss.item().")
+    require(batches.asked != [0] * 4, "Every step takes the same batch: batches[k].")
+    require(batches.asked == [0, 1, 2, 3], f"It took the batches {batches.asked}, expected 0, 1, 2, 3, each once.")
+    _has_moved(model)
+    still = _Slope()
+    attempt(still, _Counted(5), 2, 0.0)
+    require(still.weight.item() == 1, "With a learning rate of 0 nothing may move: hand lr on to the optimiser.")
 
 
-@exercise("00.masked_conv", solution=right.MaskedConv, core=True)
+def _has_moved(model):
+    """The weight went downhill, by a gradient of its own in each step."""
+    gradient = model.weight.grad
+    moved = model.weight.item() != 1.0
+    require(moved or model.gradients, "No gradient was ever computed: loss.backward(), and then step().")
+    require(moved or gradient is None or not gradient.any(), "There are gradients, but optimiser.step() is missing.")
+    require(moved, "No weight has moved: the gradients are cleared between backward() and step().")
+    kept = 0 if gradient is None else gradient.item()
+    require(kept in (0, 1), "The gradients add up from step to step: optimiser.zero_grad() before each backward().")
+    require(model.weight.item() < 1, "The weights go uphill: the optimiser takes care of the sign, hand it the loss.")
+
+
+class _Slope(nn.Module):
+    """A loss with slope 1 in its one weight, whatever the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(1.0))
+        self.gradients = 0
+        self.weight.register_hook(self.count)
+
+    def count(self, gradient):
+        self.gradients += 1
+
+    def loss(self, x):
+        return self.weight + x.sum()
+
+
+class _Counted:
+    """Batches that note which of them were asked for."""
+
+    def __init__(self, size):
+        self.size, self.asked = size, []
+
+    def __getitem__(self, k):
+        self.asked.append(k)
+        return [torch.full((self.size,), 0.1 * k)]
+
+    def __iter__(self):
+        return (self[k] for k in range(1000))
+
+
+@exercise(
+    "00.masked_conv",
+    solution=right.MaskedConv,
+    core=True,
+    hints=(
+        "Row `kernel // 2` is the middle row. All rows from `kernel // 2 + 1` on are below it.",
+        "`mask[kernel // 2, kernel // 2 + own :] = 0` hides what is to the right, and the middle unless `own` is True.",
+        "`F.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)` in forward.",
+    ),
+)
 def _(attempt):
     for own in (False, True):
         layer = attempt(2, 3, 5, own)
@@ -47,7 +105,15 @@ def _(attempt):
         close(layer(x), ours(x), "It sees the right pixels, but is not a convolution of them: where is the bias?")
 
 
-@exercise("00.log_prob", solution=right.log_prob, core=True)
+@exercise(
+    "00.log_prob",
+    solution=right.log_prob,
+    core=True,
+    hints=(
+        "`model(x, y).log_softmax(dim=1)` is (B, 17, 8, 8), since the levels are dimension 1.",
+        "`.gather(1, k[:, None])` picks the level of each place: (B, 1, 8, 8). Sum it over the last three dimensions.",
+    ),
+)
 def _(attempt):
     model = _sharp(1.0)
     x = from_levels(torch.randint(LEVELS, (5, 8, 8)))
@@ -64,7 +130,17 @@ def _(attempt):
     close(got, wanted, "This is not the sum of log p(x_i | x_<i, y) over the 64 pixels.", slips=slips, rtol=1e-3)
 
 
-@exercise("00.paint", solution=right.paint, core=True)
+@exercise(
+    "00.paint",
+    solution=right.paint,
+    core=True,
+    hints=(
+        "`torch.full((len(labels), 1, 8, 8), -1.0)` are the empty pictures.",
+        "`model(x, labels)[:, :, row, column].softmax(dim=1)` are the probabilities at one place, and "
+        "`torch.multinomial` draws from them: take its column `[:, 0]`.",
+        "Write `x[:, 0, row, column] = k / 8 - 1`, and `yield x.clone()`.",
+    ),
+)
 def _(attempt):
     labels = torch.tensor([0, 4, 9])
     model = _Chained(width=1)
@@ -82,7 +158,11 @@ def _(attempt):
     require(dull.std() > 0.3, "All drawings are alike: draw from the probabilities, do not take the largest.")
 
 
-@exercise("00.bits_per_dim", solution=right.bits_per_dim)
+@exercise(
+    "00.bits_per_dim",
+    solution=right.bits_per_dim,
+    hints=("A nat is 1 / log(2) bits. The likelier the pictures, the fewer the bits: mind the sign.",),
+)
 def _(attempt):
     got = attempt(torch.full((3,), -64 * math.log(17)), 64)  # three pictures of a model that knows nothing
     slips = {
@@ -93,9 +173,18 @@ def _(attempt):
     close(got, math.log2(17), "17 levels, all equally likely, are log2(17) = 4.09 bits a pixel.", slips=slips)
     some = -100 * torch.rand(7)
     close(attempt(some, 64), bits_per_dim(some, 64), "Take the mean over the pictures.")
+    close(attempt(some, 300), bits_per_dim(some, 300), "Pictures may have another number of pixels: divide by dims.")
 
 
-@exercise("00.steadiest", solution=right.steadiest)
+@exercise(
+    "00.steadiest",
+    solution=right.steadiest,
+    hints=(
+        "In one pixel: moving c up a little adds to the error for every value below c, and takes from it for every "
+        "value above. When do the two balance?",
+        "With as many values above as below: that is the median. `x.median(dim=0).values` does it for all pixels.",
+    ),
+)
 def _(attempt):
     x = (torch.rand(31, 1, 8, 8) ** 3 * 16).round() / 8 - 1
     got = shaped(attempt(x), (1, 8, 8), "One picture: the pictures go away, the pixels stay. dim=0.")
@@ -103,7 +192,14 @@ def _(attempt):
     close(got, x.median(0).values, "Another has a smaller mean absolute error. Do one pixel first.", slips=slip)
 
 
-@exercise("00.tempered", solution=right.tempered)
+@exercise(
+    "00.tempered",
+    solution=right.tempered,
+    hints=(
+        "`(logits / temperature).softmax(dim=1)`, and a case of its own for 0.",
+        "`F.one_hot(logits.argmax(dim=1), logits.shape[1]).float()` gives the largest logit probability 1.",
+    ),
+)
 def _(attempt):
     logits = torch.randn(6, LEVELS) * 3
     p = shaped(attempt(logits, 0.5), (6, LEVELS), "A probability for each level of each row.")
@@ -120,14 +216,20 @@ def _(attempt):
     close(attempt(logits, 0), wanted, hint)
 
 
-@exercise("00.finish", solution=right.finish, core=True)
+@exercise(
+    "00.finish",
+    solution=right.finish,
+    core=True,
+    hints=(
+        "Begin with a copy whose lower rows are empty: `x = x.clone()`, then `x[:, :, rows:] = -1.0`.",
+        "It is the loop of `paint`, from place `8 * rows` to 63.",
+    ),
+)
 def _(attempt):
     labels = torch.tensor([1, 8])
     model = _Chained(width=1)
     whole = from_levels(torch.randint(LEVELS, (2, 8, 8)))
-    before = whole.clone()
     got = shaped(attempt(model, whole, labels, 3), (2, 1, 8, 8), "Whole pictures come out.")
-    require(torch.equal(whole, before), "It drew over the pictures it was given: x.clone() first.")
     close(got[:, :, :3], whole[:, :, :3], "The given rows must stay as they are: begin at place 8 * rows.")
     require(not torch.equal(got[:, :, 3:], whole[:, :, 3:]), "The lower rows are still the old ones: draw them.")
     close(got, _onto(got), "A drawn level k = 0 … 16 is written into the picture as k / 8 - 1.")

@@ -1,4 +1,4 @@
-"""The answers of lesson 00: what it writes by hand and what it leaves open, as `solution` shows it, and predictions."""
+"""The answers of lesson 00: the functions that its learner writes, as the notebook shows them, and the predictions."""
 
 import math
 
@@ -8,8 +8,6 @@ from torch import nn
 
 from minidiff.autoregressive import to_levels
 from minidiff.exercises.core import question
-
-# Written by hand in the lesson.
 
 
 class Painter(nn.Module):
@@ -27,6 +25,19 @@ class Painter(nn.Module):
 
     def loss(self, x, y):
         return (x - self(y)).square().mean()
+
+
+def train(model, batches, steps, lr):
+    """Train `model` for so many steps on batches[0], batches[1], …: a list of the losses, one float for each step."""
+    optimiser = torch.optim.Adam(model.parameters(), lr=lr)
+    losses = []
+    for k in range(steps):
+        loss = model.loss(*batches[k])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    return losses
 
 
 class MaskedConv(nn.Conv2d):
@@ -52,7 +63,7 @@ def log_prob(model, x, y):
 
 @torch.no_grad()
 def paint(model, labels, generator=None):
-    """Draw one pixel after the other, one network pass each: yields the pictures (B, 1, 8, 8) after each pixel."""
+    """Draw pixel by pixel, one pass of the network each: yields all the pictures (B, 1, 8, 8) after each pixel."""
     x = torch.full((len(labels), 1, 8, 8), -1.0)
     for place in range(64):
         row, column = divmod(place, 8)
@@ -62,19 +73,13 @@ def paint(model, labels, generator=None):
         yield x.clone()
 
 
-# Left to the learner.
-
-
 def bits_per_dim(log_prob, dims):
     """The mean of -log_prob over the pictures (B,), in bits for each of `dims` pixels; log_prob is in nats."""
     return -log_prob.mean() / (dims * math.log(2))
 
 
 def steadiest(x):
-    """The picture c (1, 8, 8) with the smallest mean absolute error |x - c| to the pictures x (N, 1, 8, 8).
-
-    Is it the way out? No: it is sharper than the mean, but still one picture a label, the same each time.
-    """
+    """The picture c (1, 8, 8) with the smallest mean absolute error |x - c| to the pictures x (N, 1, 8, 8)."""
     return x.median(dim=0).values  # in every pixel: as many pictures brighter as darker
 
 
@@ -87,11 +92,7 @@ def tempered(logits, temperature):
 
 @torch.no_grad()
 def finish(model, x, labels, rows, generator=None):
-    """Keep the first `rows` rows of the pictures x (B, 1, 8, 8) and draw the others, given them and the labels.
-
-    Not the other way round: the chain rule runs one way. When an upper row is drawn the model sees only what comes
-    before it, never the lower rows, so a kept lower half would not change it.
-    """
+    """Keep the first `rows` rows of the pictures x (B, 1, 8, 8) and draw the others, given them and the labels."""
     x = x.clone()
     x[:, :, rows:] = -1.0
     for place in range(8 * rows, 64):

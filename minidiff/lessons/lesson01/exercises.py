@@ -1,7 +1,4 @@
-"""Lesson 01: PCA and the autoencoder by hand, then five exercises on what codes are good for.
-
-Solutions and predictions are in `solutions01`.
-"""
+"""Lesson 01's checks: PCA, the autoencoder, walks and draws in code space, denoising, strange pictures."""
 
 import torch
 import torch.nn.functional as F
@@ -14,12 +11,21 @@ from minidiff.lessons.lesson01.solutions import (
     draw_codes,
     interpolate,
     numbers_needed,
+    overall_spread,
     pca,
     suspects,
 )
 
 
-@exercise("01.pca", solution=pca, core=True)
+@exercise(
+    "01.pca",
+    solution=pca,
+    core=True,
+    hints=(
+        "`x.mean(0)` is the mean over rows. `torch.linalg.svd(x - mean, full_matrices=False)` returns U, S and V.",
+        "The directions are the first `code` rows of V as they are, and the variances are `S**2 / len(x)`.",
+    ),
+)
 def _(attempt):
     x = torch.randn(40, 6) @ torch.randn(6, 6) + 3
     mean, directions, variances = attempt(x, 2)
@@ -46,7 +52,17 @@ def _same_plane(x, mean, directions):
     close(ours, wanted, "Not the directions of most variance: subtract the mean before the SVD.", rtol=1e-3, atol=1e-3)
 
 
-@exercise("01.autoencoder", solution=Autoencoder, core=True)
+@exercise(
+    "01.autoencoder",
+    solution=Autoencoder,
+    core=True,
+    hints=(
+        "Go through the encoder from the bottom up. `nn.Linear(code, 128)` is the first layer of the decoder.",
+        "The layers: Linear(code, 128), SiLU, Linear(128, 2 * width * 16), SiLU, Unflatten, ConvTranspose2d, SiLU, "
+        "ConvTranspose2d. The last two go from 2 * width channels to width and to 1: kernel 4, stride 2, padding 1.",
+        "The loss is `(self.decode(self.encode(x)) - x).square().mean()`.",
+    ),
+)
 def _(attempt):
     from minidiff.autoencoder import Autoencoder as Theirs
 
@@ -69,7 +85,14 @@ def _(attempt):
     close(mine.loss(x), theirs.loss(x), "The loss is the mean of (decode(encode(x)) - x) ** 2.", slips=slips)
 
 
-@exercise("01.interpolate", solution=interpolate)
+@exercise(
+    "01.interpolate",
+    solution=interpolate,
+    hints=(
+        "`torch.linspace(0, 1, steps)[:, None]` is (steps, 1).",
+        "`(1 - t) * z0 + t * z1` broadcasts (steps, 1) with (code,) to (steps, code).",
+    ),
+)
 def _(attempt):
     z0 = torch.randn(4)
     z1 = torch.randn(4)
@@ -79,7 +102,14 @@ def _(attempt):
     close(z, torch.stack([z0.lerp(z1, t / 4) for t in range(5)]), "Even steps on the straight line: (1 - t) z0 + t z1.")
 
 
-@exercise("01.numbers_needed", solution=numbers_needed)
+@exercise(
+    "01.numbers_needed",
+    solution=numbers_needed,
+    hints=(
+        "`variances.cumsum(0)` has what is kept with 1, 2, … numbers. The rest of the sum is dropped.",
+        "Count the code sizes whose dropped part is too large. The next size is the first that will do.",
+    ),
+)
 def _(attempt):
     variances = torch.tensor([8.0, 4.0, 2.0, 1.0, 1.0])
     slips = {"One too few: with all the larger errors counted, the next size is the first that will do.": 2, _KEPT: 1}
@@ -92,7 +122,15 @@ _NUMBERS = "The error with k numbers is the sum of the variances after the k-th.
 _KEPT = "`share` is what may be left out, not what must be kept."
 
 
-@exercise("01.draw_codes", solution=draw_codes, core=True)
+@exercise(
+    "01.draw_codes",
+    solution=draw_codes,
+    core=True,
+    hints=(
+        "`torch.cov(z.T)` is the covariance (code, code), and `torch.linalg.cholesky` of it is L.",
+        "Each row of eps is a row vector, so L eps becomes `eps @ L.T`. Add `z.mean(0)`.",
+    ),
+)
 def _(attempt):
     from minidiff.autoencoder import GaussianCodes
 
@@ -122,7 +160,15 @@ class _Copy:
         return z
 
 
-@exercise("01.denoising_loss", solution=denoising_loss, core=True)
+@exercise(
+    "01.denoising_loss",
+    solution=denoising_loss,
+    core=True,
+    hints=(
+        "`torch.randn_like(x)` is the noise. The model sees `x + noise * eps`.",
+        "`(model.decode(model.encode(x + noise * eps)) - x).square().mean()`: compare with the clean x.",
+    ),
+)
 def _(attempt):
     from minidiff.autoencoder import Autoencoder as Theirs
 
@@ -146,6 +192,22 @@ def _late(model, x):
     return F.mse_loss(model(x) + 0.5 * torch.randn_like(x), x)
 
 
+@exercise(
+    "01.overall_spread",
+    solution=overall_spread,
+    hints=("Subtract each column's mean, square, take the mean over everything, and then the root.",),
+)
+def _(attempt):
+    z = torch.randn(300, 5) * torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0]) + torch.tensor([0.0, 10.0, -10.0, 20.0, 0.0])
+    right = (z - z.mean(0)).square().mean().sqrt()
+    slips = {
+        "Each number of a code has a mean of its own: subtract z.mean(0), not z.mean().": z.std(correction=0),
+        "The root is missing: that is a variance.": right**2,
+        "Mean first, root last: the mean of the standard deviations is smaller.": z.std(0, correction=0).mean(),
+    }
+    close(attempt(z), right, "Not the root of the mean squared distance.", slips=slips, rtol=1e-3)
+
+
 class _Blank(_Copy):
     """A model that rebuilds every picture as grey, level 0: the error of a picture is its mean square."""
 
@@ -153,7 +215,14 @@ class _Blank(_Copy):
         return torch.zeros_like(z)
 
 
-@exercise("01.suspects", solution=suspects)
+@exercise(
+    "01.suspects",
+    solution=suspects,
+    hints=(
+        "The error of a picture is the mean over its own pixels: `.square().flatten(1).mean(1)`.",
+        "The limit is `error(normal).quantile(1 - share)`, and a picture above it is a suspect.",
+    ),
+)
 def _(attempt):
     normal = torch.linspace(0.01, 1, 100)[:, None, None, None].expand(100, 1, 4, 4)
     x = torch.tensor([0.5, 0.94, 0.97, 1.0])[:, None, None, None].expand(4, 1, 4, 4)

@@ -1,4 +1,4 @@
-"""The answers of lesson 01: what it writes by hand and what it leaves open, as `solution` shows it, and predictions."""
+"""The answers of lesson 01: the functions that its learner writes, as the notebook shows them, and the predictions."""
 
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ from minidiff.exercises.core import question
 
 
 def pca(x, code):
-    """Rows x (N, D) -> their mean (D,), the `code` directions (code, D) that vary most, all variances."""
+    """Of rows x (N, D): their mean (D,), the `code` directions (code, D) that vary most, and all the variances."""
     mean = x.mean(0)
     U, S, V = torch.linalg.svd(x - mean, full_matrices=False)
     variances = S**2 / len(x)
@@ -15,7 +15,7 @@ def pca(x, code):
 
 
 class Autoencoder(nn.Module):
-    """Pictures (B, 1, 16, 16) -> codes (B, code) -> pictures (B, 1, 16, 16)."""
+    """Pictures (B, 1, 16, 16) become codes (B, code), and pictures (B, 1, 16, 16) again."""
 
     def __init__(self, code=8, width=24):
         super().__init__()
@@ -57,30 +57,35 @@ def interpolate(z0, z1, steps):
 
 
 def numbers_needed(variances, share):
-    """The smallest code size whose reconstruction error is at most `share` of all the variance."""
+    """The smallest code size whose error is at most `share` of all the variances (D,), in falling order: an int."""
     dropped = variances.sum() - variances.cumsum(0)  # what is left out with 1, 2, ... numbers
     return int((dropped > share * variances.sum()).sum()) + 1
 
 
 def draw_codes(z, eps):
-    """Standard normal eps (n, code) -> n codes with the mean and the covariance of the codes z (N, code)."""
+    """Of standard normal eps (n, code): n codes (n, code) with the mean and the covariance of the codes z (N, code)."""
     L = torch.linalg.cholesky(torch.cov(z.T))
     return z.mean(0) + eps @ L.T
 
 
 def denoising_loss(model, x, noise):
-    """The mean squared error between x and what the model makes of x + noise * eps. A scalar."""
+    """The mean squared error between pictures x (B, C, H, W) and what the model makes of x + noise * eps: a scalar."""
     eps = torch.randn_like(x)
     return (model.decode(model.encode(x + noise * eps)) - x).square().mean()
 
 
 def suspects(model, x, normal, share=0.05):
-    """True (B,) for each picture of x rebuilt worse than all but the worst `share` of the pictures `normal`."""
+    """True (B,) for each picture of x (B, C, H, W) rebuilt worse than all but a `share` of `normal` (N, C, H, W)."""
 
     def error(pictures):
         return (model.decode(model.encode(pictures)) - pictures).square().flatten(1).mean(1)
 
     return error(x) > error(normal).quantile(1 - share)
+
+
+def overall_spread(z):
+    """The root of the mean squared distance of all numbers of the codes z (N, code) from their column's mean: ()."""
+    return (z - z.mean(0)).square().mean().sqrt()
 
 
 question(
@@ -117,5 +122,5 @@ question(
         "a": "The decoder was trained on codes of digits only. Nothing says that these lie where N(0, 1) falls.",
         "c": "The decoder has learnt strokes: whatever comes out is smooth, not pixel noise.",
     },
-    why="the encoder spreads its codes wider than N(0, 1) reaches, and leaves holes between them.",
+    why="the encoder spreads its codes much wider than N(0, 1) reaches, so most kinds of digit are never drawn.",
 )

@@ -43,12 +43,15 @@ def code_sizes(models: list[Autoencoder], train: Tensor, images: Tensor) -> Expl
     ).add_class("sizes")
 
 
-def disturbed_codes(model: Autoencoder, images: Tensor) -> Explorer:
-    """`images` above, below them decoded from disturbed codes: noise added, numbers replaced by their mean."""
+def disturbed_codes(model, images: Tensor) -> Explorer:
+    """`images` above, below them decoded from disturbed codes: noise added, numbers set to their mean.
+
+    model: whatever has `encode` and `decode`, a learner's own class too.
+    """
     z = _encoded(model, images)
     generator = seeded(0)
     eps = torch.randn(z.shape, generator=generator)
-    order = torch.randperm(model.code, generator=generator)
+    order = torch.randperm(z.shape[1], generator=generator)
 
     def draw(noise, dropped):
         disturbed = z + noise * z.std(0) * eps
@@ -60,7 +63,7 @@ def disturbed_codes(model: Autoencoder, images: Tensor) -> Explorer:
         alt="{dropped} numbers of each code dropped, noise of {noise} spreads added to the others",
         columns=len(images),
         noise=Slider("noise", 0.0, 2.0, 0.1, 0.0, unit="spreads"),
-        dropped=Slider("dropped", 0, model.code, 1, 0, unit="numbers"),
+        dropped=Slider("dropped", 0, z.shape[1], 1, 0, unit="numbers"),
     ).add_class("disturbed")
 
 

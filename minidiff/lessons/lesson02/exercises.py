@@ -1,25 +1,34 @@
-"""Lesson 02's checks: the three lines that make a VAE, its bounds, and what its codes add up to."""
+"""Lesson 02's checks: the functions that make a VAE, its two bounds, and what its codes add up to."""
 
 import math
 
 import torch
+import torch.nn.functional as F
 
 from minidiff.exercises import CheckFailed, close, exercise, require, shaped
 from minidiff.lessons.lesson02 import solutions
 
 
-@exercise("02.kl", solution=solutions.gaussian_kl, core=True)
+@exercise(
+    "02.kl",
+    solution=solutions.gaussian_kl,
+    core=True,
+    hints=(
+        "It is one line: the formula for a single number of the code, and then a sum over the code.",
+        "`log_var` is log sigma², so `log_var.exp()` is sigma². The code is the last dimension: `.sum(1)`.",
+    ),
+)
 def _(attempt):
     mu, log_var = torch.randn(2, 5, 3)
-    kl = shaped(attempt(mu, log_var), (5,), "One number a picture: sum over the code, the last axis.")
+    kl = shaped(attempt(mu, log_var), (5,), "One number for each picture: sum over the code, the last dimension.")
     zero = attempt(torch.zeros(1, 3), torch.zeros(1, 3))
-    require(zero.abs().max() < 1e-6, "A standard normal is no distance from itself: at mu 0, log_var 0 the KL is 0.")
+    require(zero.abs().max() < 1e-6, "The KL of N(0, I) to itself should be 0: look at mu = 0, log_var = 0.")
     right = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(1)
     slips = {
         "The whole sum is halved: ½ (mu² + sigma² - 1 - log sigma²).": 2 * right,
         "log_var is log sigma², not log sigma: its exponential is the variance already.": 0.5
         * (mu**2 + (2 * log_var).exp() - 1 - 2 * log_var).sum(1),
-        "Sum over the code, not the mean: each of its numbers is paid for.": right / 3,
+        "Take the sum over the code, not the mean: the terms of independent numbers add up.": right / 3,
         "The sign is turned: a KL is never negative.": -right,
         "The log term has the other sign: - log sigma².": 0.5 * (mu**2 + log_var.exp() - 1 + log_var).sum(1),
         "mu is squared.": 0.5 * (mu + log_var.exp() - 1 - log_var).sum(1),
@@ -27,10 +36,19 @@ def _(attempt):
     close(kl, right, "Not the KL to a standard normal: ½ Σ (mu² + sigma² - 1 - log sigma²).", slips=slips)
     from minidiff import vae
 
-    close(kl, vae.gaussian_kl(mu, log_var), "Not equal to minidiff.vae.gaussian_kl.")
+    mu, log_var = torch.randn(2, 3, 8)
+    close(attempt(mu, log_var), vae.gaussian_kl(mu, log_var), "Right for codes of 3 numbers, not for codes of 8.")
 
 
-@exercise("02.reparameterize", solution=solutions.reparameterize, core=True)
+@exercise(
+    "02.reparameterize",
+    solution=solutions.reparameterize,
+    core=True,
+    hints=(
+        "Three lines: sigma from log_var, the noise eps, and then their sum with mu.",
+        "sigma is the root of exp(log_var), which is `(0.5 * log_var).exp()`. `torch.randn_like(mu)` is the noise.",
+    ),
+)
 def _(attempt):
     mu = torch.full((40_000, 2), 1.5, requires_grad=True)
     log_var = torch.full((40_000, 2), math.log(0.25), requires_grad=True)
@@ -38,41 +56,77 @@ def _(attempt):
     deviation = z.std().item()
     require(z.requires_grad, "No gradient reaches mu: torch.normal cuts it off. Write z = mu + sigma * eps.")
     alike = z.std(0).min() < 0.01 < (z[0] - 1.5).abs().max()
-    require(not alike, "Every number needs an eps of its own: torch.randn_like(mu), not one for all.")
+    require(not alike, "Every picture needs an eps of its own: torch.randn_like(mu), not one for all.")
     require(deviation > 0.01, "There is no noise in z: add sigma * eps with eps from torch.randn_like(mu).")
     require(abs(z.mean().item() - 1.5) < 0.02, "The mean of z should be mu: eps comes from randn, around 0, not rand.")
-    require(abs(deviation - 0.25) > 0.01, "That is noise of size sigma²: take the root, exp(log_var / 2).")
+    require(abs(deviation - 0.25) > 0.01, "The noise has the size sigma²: take the root, exp(log_var / 2).")
     require(abs(deviation - 0.5) < 0.01, "The noise has the wrong size: sigma = exp(log_var / 2).")
     (slope,) = torch.autograd.grad(z.pow(2).mean(), log_var)
     require(abs(slope.sum().item() - 0.25) < 0.02, "No gradient reaches log_var through sigma: do not detach it.")
+    mu, log_var = torch.randn(5), torch.randn(5)
+    z = attempt(mu.expand(40_000, 5), log_var.expand(40_000, 5))
+    sigma = (0.5 * log_var).exp()
+    right = torch.cat([mu, sigma])
+    got = torch.cat([z.mean(0), z.std(0)])
+    close(got, right, "Each number of the code has its own mu and its own sigma.", atol=0.05, rtol=0.05)
 
 
-@exercise("02.elbo", solution=solutions.negative_elbo, core=True)
+@exercise(
+    "02.elbo",
+    solution=solutions.negative_elbo,
+    core=True,
+    hints=(
+        "Compute the two terms separately, each of them (B,), and add them. The KL you have written already.",
+        "Minus the logarithm of one pixel's density is (x − out)² / (2 sigma²) + log sigma + ½ log 2π.",
+        "`.flatten(1).sum(1)` sums over all pixels of a picture and keeps the pictures apart. sigma is a plain number, "
+        "so its logarithm is `math.log(sigma)`.",
+    ),
+)
 def _(attempt):
     x, out = torch.rand(2, 4, 1, 8, 8) * 2 - 1
     mu, log_var = torch.randn(2, 4, 3)
-    got = shaped(attempt(x, out, mu, log_var, 0.7), (4,), "One number a picture: sum over its pixels, not over all.")
+    got = shaped(attempt(x, out, mu, log_var, 0.7), (4,), "One number for each picture: sum over its pixels only.")
     kl = solutions.gaussian_kl(mu, log_var)
     squares = ((x - out) ** 2).flatten(1)
     right = solutions.negative_elbo(x, out, mu, log_var, 0.7)
     constant = 64 * (math.log(0.7) + 0.5 * math.log(2 * math.pi))
     averaged = squares.mean(1) / (2 * 0.49) + constant / 64 + kl
     slips = {
-        "Sum the squares over the pixels; the mean makes them 64 times too light against the KL.": averaged,
-        "The KL is added to the loss: codes far from the prior must cost.": right - 2 * kl,
-        "The normal density's own logarithm is missing: log sigma + ½ log 2π a pixel.": right - constant,
+        "Sum the squares over the pixels: with the mean they weigh 64 times too little beside the KL.": averaged,
+        "The KL is added to the loss: codes far from the prior must cost something.": right - 2 * kl,
+        "The constant of the normal density is missing: log sigma + ½ log 2π for each pixel.": right - constant,
         "The squared error is divided by 2 sigma².": squares.sum(1) + constant + kl,
         "Divide by 2 sigma², not by 2 sigma.": squares.sum(1) / 1.4 + constant + kl,
+        "The KL is missing.": right - kl,
     }
     close(got, right, "Not -log N(x; out, sigma²) + KL, summed over pixels and code.", slips=slips, rtol=1e-3)
+    _follows_its_arguments(attempt, mu, log_var)
+
+
+def _follows_its_arguments(attempt, mu, log_var):
+    x, out = torch.rand(2, 4, 3, 4, 4)
+    kl = solutions.gaussian_kl(mu, log_var)
+    right = solutions.negative_elbo(x, out, mu, log_var, 0.7)
+    got = attempt(x, out, mu, log_var, 0.7, 3.0)
+    slips = {"beta does nothing: it multiplies the KL.": right, "beta multiplies the KL alone.": 3 * right}
+    close(got, right + 2 * kl, "beta multiplies the KL and nothing else.", slips=slips, rtol=1e-3)
     from minidiff.vae import Gaussian
 
-    close(got, kl - Gaussian(0.7).log_prob(out, x), "Not equal to minidiff.vae's.", rtol=1e-3)
+    right = kl - Gaussian(0.3).log_prob(out, x)
+    close(attempt(x, out, mu, log_var, 0.3), right, "Right for sigma 0.7, but not for sigma 0.3.", rtol=1e-3)
 
 
-@exercise("02.vae", solution=solutions.VAE)
+@exercise(
+    "02.vae",
+    solution=solutions.VAE,
+    hints=(
+        "Your three functions, one after the other: encode, draw z, decode, and the loss of each picture.",
+        "`self.sigma` and `self.beta` go into `negative_elbo`. The result is (B,): take its mean, and divide by "
+        "`x[0].numel()`, the number of pixels of one picture.",
+    ),
+)
 def _(attempt):
-    from minidiff.vae import VAE, gaussian_kl
+    from minidiff.vae import VAE
 
     x = torch.rand(6, 1, 16, 16) * 2 - 1
     for beta in (1.0, 3.0):
@@ -84,11 +138,22 @@ def _(attempt):
         shaped(mu, (6, 4), "The encoder has 2 * code outputs: chunk them in two along dim 1.")
         close(log_var, theirs.encode(x)[1], "The first half is mu, the second half log_var.")
         ours, right = (_seeded_loss(model, x) for model in (mine, theirs))
-        slips = {
-            "beta does nothing: it multiplies the KL.": right - (beta - 1) * gaussian_kl(mu, log_var).mean() / 256,
-            "Divide by the number of pixels, x[0].numel().": right * 256,
-        }
-        close(ours, right, "Not the mean of minus the ELBO, with one draw of z.", slips=slips, rtol=1e-3)
+        shaped(ours, (), "The loss is one number: the mean over the batch.")
+        hint = "Not the mean of minus the ELBO, with one draw of z."
+        close(ours, right, hint, slips=_losses_with_a_slip(theirs, x, right), rtol=1e-3)
+
+
+@torch.no_grad()
+def _losses_with_a_slip(model, x, right):
+    mu, log_var = model.encode(x)
+    kl = solutions.gaussian_kl(mu, log_var).mean() / 256
+    undrawn = solutions.negative_elbo(x, model.decode(mu), mu, log_var, 0.7, model.beta).mean() / 256
+    return {
+        "beta does nothing: hand self.beta to negative_elbo.": right - (model.beta - 1) * kl,
+        "Divide by the number of pixels, x[0].numel().": right * 256,
+        "Take the mean over the pictures, not the sum.": right * 6,
+        "The decoder should see a draw z, not mu.": undrawn,
+    }
 
 
 def _seeded_loss(model, x):
@@ -103,16 +168,103 @@ def _wake(encoder):
         weight.mul_(3)
 
 
-@exercise("02.log_mean_exp", solution=solutions.log_mean_exp, core=True)
+class _Scaled:
+    """Pictures (B, 1, 2, 2) whose first three pixels are codes, scaled: here the posterior and log p(x) are known.
+
+    q is the posterior, with `wide` times its sigma.
+    """
+
+    scale = torch.tensor([1.0, 0.6, -1.4])
+
+    def __init__(self, sigma, wide=1.0):
+        self.sigma, self.wide = sigma, wide
+
+    def encode(self, x):
+        precision = 1 + self.scale**2 / self.sigma**2
+        mu = self.scale * x.flatten(1)[:, :3] / self.sigma**2 / precision
+        return mu, (self.wide**2 / precision).log().expand_as(mu)
+
+    def decode(self, z):
+        return F.pad(z * self.scale, (0, 1)).unflatten(-1, (1, 2, 2))
+
+    def log_prob(self, x):
+        sigma = (F.pad(self.scale**2, (0, 1)) + self.sigma**2).sqrt()
+        return solutions.log_normal(x.flatten(1), 0.0, sigma).sum(1)
+
+
+@exercise(
+    "02.iwae",
+    solution=solutions.iwae,
+    core=True,
+    hints=(
+        "A loop over the k draws collects one log weight (B,) for each. The logarithm of a weight is a sum of three "
+        "logarithms, and `log_normal` gives all three.",
+        "log p(x | z) is `log_normal(x, model.decode(z), sigma).flatten(1).sum(1)`. log p(z) and log q(z | x) are sums "
+        "over the code, with mean 0 and sigma 1 for the prior.",
+        "`torch.stack` makes the list a tensor (k, B). `torch.logsumexp(..., dim=0)` is the logarithm of the sum "
+        "of the weights, and `- math.log(k)` makes the sum a mean.",
+    ),
+)
+def _(attempt):
+    model, x = _Scaled(0.5), torch.randn(6, 1, 2, 2)
+    exact = model.log_prob(x)
+    got = shaped(attempt(model, x, 3, 0.5), (6,), "One number for each picture.")
+    _has_three_parts(attempt, model, x[:1].expand(4000, -1, -1, -1))
+    slips = {
+        "A mean of the weights, not their sum: take away log k.": exact + math.log(3),
+        "Take away log k once, and divide by k no further.": exact - math.log(3),
+    }
+    hint = "Where q is exactly the posterior, every weight is p(x), so the bound should be log p(x)."
+    close(got, exact, hint, slips=slips, atol=1e-2)
+    wide, many = _Scaled(0.5, wide=2.0), x[:1].expand(4000, -1, -1, -1)
+    averages = [attempt(wide, many, k, 0.5).mean() for k in (1, 5)]
+    right = [solutions.iwae(wide, many, k, 0.5).mean() for k in (1, 5)]
+    require(
+        abs(averages[1] - averages[0]) > 0.3,
+        "The bound does not rise with k: draw a new z for each weight, and average the weights, not their logarithms.",
+    )
+    close(torch.stack(averages), torch.stack(right), "Not the logarithm of the mean of k weights.", atol=0.2, rtol=0)
+
+
+@torch.no_grad()
+def _has_three_parts(attempt, model, x):
+    """With one draw and the exact posterior the mean is log p(x); each part that is missing moves it by its mean."""
+    got = attempt(model, x, 1, 0.5).mean()
+    mu, log_var = model.encode(x)
+    z = solutions.reparameterize(mu, log_var)
+    q = solutions.log_normal(z, mu, (0.5 * log_var).exp()).sum(1).mean()
+    prior = solutions.log_normal(z, 0.0, 1.0).sum(1).mean()
+    likelihood, wrong = (solutions.log_normal(x, model.decode(z), s).flatten(1).sum(1).mean() for s in (0.5, 0.7))
+    exact = model.log_prob(x).mean()
+    slips = {
+        "log p(z) is missing: a weight is p(x | z) p(z) / q(z | x).": exact - prior,
+        "log q(z | x) is missing: a weight is p(x | z) p(z) / q(z | x).": exact + q,
+        "log q(z | x) is taken away, not added.": exact + 2 * q,
+        "log p(x | z) is missing: a weight is p(x | z) p(z) / q(z | x).": exact - likelihood,
+        "sigma is an argument: do not write 0.7 into the function.": exact - likelihood + wrong,
+        "Sum over the pixels of a picture, not their mean.": exact - 0.75 * likelihood,
+    }
+    close(got, exact, "A log weight is log p(x | z) + log p(z) - log q(z | x).", slips=slips, atol=0.12, rtol=0)
+
+
+@exercise(
+    "02.log_mean_exp",
+    solution=solutions.log_mean_exp,
+    core=True,
+    hints=(
+        "log(mean(exp(w))) = c + log(mean(exp(w - c))) for any number c. Which c keeps exp(w - c) in range?",
+        "The largest w of each column: `w.max(0).values`. Then at least one of the exponentials is 1.",
+    ),
+)
 def _(attempt):
     w = torch.randn(50, 6)
-    got = shaped(attempt(w), (6,), "One number a picture: the mean is over the first axis, the k draws.")
+    got = shaped(attempt(w), (6,), "One number for each picture: the mean is over the first dimension, the k draws.")
     right = torch.logsumexp(w, 0) - math.log(50)
     slips = {
-        "A mean, not a sum: divide by k, or take away log k.": torch.logsumexp(w, 0),
+        "The mean is missing: divide the sum by k, or take away log k.": torch.logsumexp(w, 0),
         "Mean of the exponentials, then the log. The mean of the logs is the plain ELBO.": w.mean(0),
     }
-    close(got, right, "Not log(mean(exp(w))) over the first axis.", slips=slips)
+    close(got, right, "Not log(mean(exp(w))) over the first dimension.", slips=slips)
     far = attempt(w - 500)
     require(torch.isfinite(far).all(), "exp(-500) is 0 in float32: take the largest w out first, and add it after.")
     close(far, right - 500, "A constant added to all w should be added to the result.", atol=1e-2)
@@ -122,7 +274,14 @@ def _(attempt):
     require(torch.isfinite(attempt(w + 500)).all(), "exp(500) overflows: take the largest w out, not the smallest.")
 
 
-@exercise("02.best_sigma", solution=solutions.best_sigma)
+@exercise(
+    "02.best_sigma",
+    solution=solutions.best_sigma,
+    hints=(
+        "Write m for the mean of the squared errors. For each pixel the loss is log sigma + m / (2 sigma²) on average.",
+        "Its derivative by sigma is 1/sigma − m / sigma³. For which sigma is it zero?",
+    ),
+)
 def _(attempt):
     x, out = torch.randn(2, 6, 1, 8, 8)
     mse = ((x - out) ** 2).mean()
@@ -135,7 +294,14 @@ def _(attempt):
     close(got, mse.sqrt(), "Set the slope of log sigma + mse / (2 sigma²) to zero.", slips=slips)
 
 
-@exercise("02.all_digits", solution=solutions.all_digits)
+@exercise(
+    "02.all_digits",
+    solution=solutions.all_digits,
+    hints=(
+        "`model.decode(codes, labels)` wants ten codes, a row for each label, and ten labels.",
+        "`z.expand(10, -1)` repeats the one code in ten rows, and `torch.arange(10)` has the labels.",
+    ),
+)
 def _(attempt):
     from minidiff.vae import VAE
 
@@ -152,19 +318,26 @@ def _(attempt):
     close(got, right, "The same z in all ten rows, and the labels torch.arange(10).", slips=slips)
 
 
-@exercise("02.aggregate", solution=solutions.aggregate)
+@exercise(
+    "02.aggregate",
+    solution=solutions.aggregate,
+    hints=(
+        "The mean of a mixture is the mean of the means. Its variance has two parts.",
+        "First part: the mean of the variances of the clouds. Second part: the variance of their means.",
+    ),
+)
 def _(attempt):
     mu = torch.randn(200, 3) * 0.8 + 0.3
     log_var = torch.randn(200, 3) - 1
     result = attempt(mu, log_var)
-    require(isinstance(result, tuple) and len(result) == 2, "Return two tensors: mean, variance.")
+    require(isinstance(result, tuple | list) and len(result) == 2, "Return two tensors: mean, variance.")
     mean, variance = result
     close(mean, mu.mean(0), "The mean of a mixture is the mean of the means.")
     inside = log_var.exp().mean(0)
     between = mu.var(0, unbiased=False)
     slips = {
-        "That is the spread within one q alone: the means differ as well.": inside,
-        "That is the spread of the means alone: each q has a width of its own.": between,
+        "That is the variance within the clouds alone, but their means differ as well.": inside,
+        "That is the variance of the means alone, but each cloud has a width of its own.": between,
         "The mean of the variances, exp(log_var), not of sigma.": (0.5 * log_var).exp().mean(0) + between,
     }
     close(variance, inside + between, "Variance within plus variance between.", slips=slips, rtol=2e-2)

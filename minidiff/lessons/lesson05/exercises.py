@@ -2,28 +2,51 @@
 
 import torch
 
+from minidiff import seeded
 from minidiff.data import ring_mixture
 from minidiff.exercises import close, exercise, require, shaped
 from minidiff.lessons.lesson05 import solutions
+from minidiff.lessons.lesson05.probes import guessed, slips_of_the_way
+from minidiff.sampler import sample, times
 from minidiff.schedule import cosine, from_betas, linear, straight, variance_exploding
 
 
-@exercise("05.step", solution=solutions.noising_step, core=True)
+@exercise(
+    "05.step",
+    solution=solutions.noising_step,
+    core=True,
+    hints=(
+        "The formula has two terms, one for `x` and one for `eps`, and each of them has a square root.",
+        "The root of a number or a tensor is `value ** 0.5`, which works for both.",
+    ),
+)
 def _(attempt):
     x = torch.randn(6, 2)
     eps = torch.randn(6, 2)
     beta = torch.tensor(0.2)
     got = shaped(attempt(x, beta, eps), (6, 2), "Keep the shape of x.")
     slips = {
-        "Roots: noise of variance beta is sqrt(beta) * eps, and x shrinks by sqrt(1 - beta).": 0.8 * x + 0.2 * eps,
+        "Both roots are missing: noise of variance beta is sqrt(beta) * eps, and x shrinks by sqrt(1 - beta).": 0.8 * x
+        + 0.2 * eps,
         "x must shrink by sqrt(1 - beta), or the variance grows with every step.": x + 0.2**0.5 * eps,
-        "Only x is left as it should be: the noise has the size sqrt(beta), not beta.": 0.8**0.5 * x + 0.2 * eps,
+        "x is right, and the noise is too small: its factor is sqrt(beta), not beta.": 0.8**0.5 * x + 0.2 * eps,
         "The two roots have changed places: beta is the variance of the noise.": 0.2**0.5 * x + 0.8**0.5 * eps,
     }
     close(got, solutions.noising_step(x, beta, eps), "Not sqrt(1 - beta) x + sqrt(beta) eps.", slips=slips)
 
 
-@exercise("05.alpha_bar", solution=solutions.alpha_and_sigma, core=True)
+@exercise(
+    "05.alpha_bar",
+    solution=solutions.alpha_and_sigma,
+    core=True,
+    hints=(
+        "`torch.cumprod` returns the running products of a tensor: the first entry, the first two multiplied, and so"
+        " on.",
+        "`torch.cat([torch.ones(1), ...])` puts the clean picture in front, and makes T + 1 entries of T.",
+        "With `alpha_bar = torch.cat([torch.ones(1), torch.cumprod(1 - betas, 0)])`, alpha is its root, and sigma is"
+        " the root of `1 - alpha_bar`.",
+    ),
+)
 def _(attempt):
     betas = torch.linspace(0.05, 0.4, 6)
     result = _pair(attempt(betas), "alpha, sigma")
@@ -43,7 +66,19 @@ def _(attempt):
     close(torch.stack(result), torch.stack(ours), "Not equal to minidiff.schedule.from_betas.")
 
 
-@exercise("05.add_noise", solution=solutions.add_noise, core=True)
+@exercise(
+    "05.add_noise",
+    solution=solutions.add_noise,
+    core=True,
+    hints=(
+        "The formula is one line. The work is to make a shape that has B first and then as many ones as `x0` has "
+        "further axes.",
+        "`x0.ndim` is the number of axes. `[1] * 3` is a list of three ones, and `alpha.view(16, 1, 1, 1)` gives "
+        "alpha that shape.",
+        "`shape = (len(x0), *[1] * (x0.ndim - 1))` works for points and for pictures. Both `alpha.view(shape)` and "
+        "`sigma.view(shape)` are needed.",
+    ),
+)
 def _(attempt):
     trap = "An alpha of shape (B,) multiplies the last axis. Reshape it to (B, 1, 1, ...): one number for each row."
     for shape in ((16, 1, 16, 16), (2, 2), (5, 1, 5, 5)):
@@ -63,7 +98,15 @@ def _(attempt):
         close(got, linear().add_noise(x0, t, eps), "Not equal to minidiff's Schedule.add_noise.")
 
 
-@exercise("05.estimate_x0", solution=solutions.estimate_x0, core=True)
+@exercise(
+    "05.estimate_x0",
+    solution=solutions.estimate_x0,
+    core=True,
+    hints=(
+        "Bring `sigma * eps` to the other side of the equation first.",
+        "What is left is `alpha * x0`, so one division remains.",
+    ),
+)
 def _(attempt):
     x0, eps = torch.randn(2, 6, 3)
     alpha, sigma = cosine()(0.4)
@@ -77,7 +120,18 @@ def _(attempt):
     close(attempt(x, eps, alpha, sigma), x0, "Solve x = alpha x0 + sigma eps for x0.", slips=slips)
 
 
-@exercise("05.posterior", solution=solutions.posterior, core=True)
+@exercise(
+    "05.posterior",
+    solution=solutions.posterior,
+    core=True,
+    hints=(
+        "Write the symbols down first: `(alpha_t, sigma_t), (alpha_s, sigma_s) = schedule(t), schedule(s)`, then a, "
+        "and then b squared.",
+        "`a = alpha_t / alpha_s` and `b_squared = sigma_t**2 - a**2 * sigma_s**2`. The mean weighs x by a sigma_s² "
+        "and x0 by alpha_s b², and divides by sigma_t².",
+        "The variance is sigma_s² b² / sigma_t², so the standard deviation is `sigma_s * b_squared.sqrt() / sigma_t`.",
+    ),
+)
 def _(attempt):
     x, x0 = torch.randn(2, 5, 2)
     for schedule, t, s in ((linear(), 0.4, 0.399), (cosine(), 0.8, 0.3)):
@@ -105,7 +159,15 @@ def _slips_of_the_mean(schedule, x, x0, t, s) -> dict:
     }
 
 
-@exercise("05.tweedie", solution=solutions.from_score, core=True)
+@exercise(
+    "05.tweedie",
+    solution=solutions.from_score,
+    core=True,
+    hints=(
+        "It is the last formula above the cell, word for word: uphill, and then undo the shrinking.",
+        "The score is multiplied by `sigma**2`, and the division by alpha comes last, so mind the brackets.",
+    ),
+)
 def _(attempt):
     mixture = ring_mixture()
     x = torch.randn(7, 2)
@@ -120,12 +182,56 @@ def _(attempt):
     close(attempt(x, score, alpha, sigma), mixture.denoise(x, alpha, sigma), hint, slips=slips, rtol=1e-3, atol=1e-4)
 
 
+@exercise(
+    "05.backward",
+    solution=solutions.backward,
+    core=True,
+    hints=(
+        "Loop over `i` in `range(steps, 0, -1)`. The point is at `t = i / steps` and goes to `s = (i - 1) / steps`.",
+        "The best guess is `denoise(x, t)`. Your function `posterior(schedule, x, guess, t, s)` returns mean and std.",
+        "The new x is `mean + std * torch.randn(x.shape, generator=generator)`. Append it to the path in each round.",
+    ),
+)
+def _(attempt):
+    for schedule, steps in ((linear(), 8), (cosine(), 5)):
+        x = torch.randn(6, 3)
+        got, again = (_path(attempt(guessed, schedule, x, steps, seeded(1)), steps) for _ in range(2))
+        for cloud in got:
+            shaped(cloud, (6, 3), "Every x on the path has the shape of the noise.")
+        got, again = torch.stack(got), torch.stack(again)
+        require(
+            torch.equal(got, again), "Draw the noise from the generator: torch.randn(x.shape, generator=generator)."
+        )
+        require(torch.equal(got[0], x), "The path begins with the noise x at t = 1, and ends with the sample at t = 0.")
+        right = torch.stack(
+            [step.x for step in sample(guessed, x, times(steps), schedule, eta=1.0, generator=seeded(1))]
+        )
+        hint = "Not minidiff's sample(eta=1): each x is the posterior's mean + std times noise, with the guess as x0."
+        close(got, right, hint, slips=slips_of_the_way(x, schedule, steps), rtol=1e-3, atol=1e-4)
+
+
+def _path(result, steps: int):
+    require(not isinstance(result, torch.Tensor), "Return the list of all x on the way, not the last one alone.")
+    require(isinstance(result, tuple | list), "Return a list of tensors.")
+    hint = f"The path has steps + 1 entries: the noise, and one for each step. Got {len(result)} for {steps} steps."
+    require(len(result) == steps + 1, hint)
+    return result
+
+
 def _pair(result, names: str):
     require(isinstance(result, tuple | list) and len(result) == 2, f"Return two things: {names}.")
     return result
 
 
-@exercise("05.linear_betas", solution=solutions.linear_betas, core=True)
+@exercise(
+    "05.linear_betas",
+    solution=solutions.linear_betas,
+    core=True,
+    hints=(
+        "`torch.linspace` makes the line. Which factor makes a hundred steps do the work of a thousand?",
+        "Multiply the whole line by `1000 / steps`, both of its ends.",
+    ),
+)
 def _(attempt):
     for steps in (100, 1000, 250):
         betas = shaped(attempt(steps), (steps,), "One beta for each step.")
@@ -140,7 +246,16 @@ def _(attempt):
         close(betas, line * (1000 / steps), "Not a line of betas times 1000 / steps.", slips=slips, atol=1e-8)
 
 
-@exercise("05.time_of", solution=solutions.time_of)
+@exercise(
+    "05.time_of",
+    solution=solutions.time_of,
+    hints=(
+        "Keep two numbers, `low = 0.0` and `high = 1.0`, with the answer between them, and look at the middle.",
+        "If `schedule.log_snr(middle)` is larger than the wanted value, the picture is too clear there, and the time"
+        " lies later: `low = middle`. Otherwise `high = middle`.",
+        "Each halving makes the interval half as long. Thirty of them are enough.",
+    ),
+)
 def _(attempt):
     for schedule, log_snr in ((linear(), 0.0), (cosine(), -3.0), (straight(), 4.0), (variance_exploding(), 0.0)):
         right, double, half = (solutions.time_of(schedule, value) for value in (log_snr, 2 * log_snr, log_snr / 2))
@@ -155,7 +270,16 @@ def _(attempt):
         close(attempt(schedule, log_snr), right, hint, slips=slips, rtol=1e-3, atol=1e-4)
 
 
-@exercise("05.translate", solution=solutions.translate)
+@exercise(
+    "05.translate",
+    solution=solutions.translate,
+    hints=(
+        "First the time: `s = time_of(other, schedule.log_snr(t))`.",
+        "In x the clean picture has the factor alpha of the one schedule, and it should have alpha of the other. The"
+        " noise follows by itself, because the SNR is the same.",
+        "`schedule(t)[0]` is alpha. Divide by the one that x has, and multiply by `other(s)[0]`.",
+    ),
+)
 def _(attempt):
     x0, eps = torch.randn(2, 6, 2)
     for schedule, other, t in (
@@ -176,7 +300,16 @@ def _(attempt):
         close(got, other.add_noise(x0, right, eps), "Not the same x0 and eps.", slips=slips, rtol=1e-2, atol=1e-3)
 
 
-@exercise("05.best_denoiser", solution=solutions.best_denoiser)
+@exercise(
+    "05.best_denoiser",
+    solution=solutions.best_denoiser,
+    hints=(
+        "Flatten all pictures to vectors. `torch.cdist(a, b)` has the distance of every row of a from every row of b.",
+        "The logarithm of each density is -distance² / (2 sigma²), up to a constant, with the distance of x from "
+        "*alpha times* the picture. `.softmax(1)` turns a row of them into weights.",
+        "`weights @ pictures` is the weighted mean of the flat pictures, and `.view_as(x)` gives it back its shape.",
+    ),
+)
 def _(attempt):
     known = torch.randn(9, 1, 4, 4)
     alpha = torch.tensor(0.3)

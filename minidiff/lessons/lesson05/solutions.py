@@ -1,4 +1,4 @@
-"""The answers of lesson 05: what it writes by hand and what it leaves open, as `solution` shows it, and predictions."""
+"""The answers of lesson 05: the functions that the learner writes, and the predictions."""
 
 import torch
 
@@ -6,29 +6,29 @@ from minidiff.exercises.core import question
 
 
 def noising_step(x, beta, eps):
-    """One step of the chain: x shrunk and noise of variance beta added, eps of x's shape."""
+    """One step of the chain: x (B, ...) shrunk, and noise of variance beta added, with eps of x's shape."""
     return (1 - beta) ** 0.5 * x + beta**0.5 * eps
 
 
 def alpha_and_sigma(betas):
-    """betas (T,) -> alpha and sigma at the times 0, 1/T, ..., 1, each (T + 1,)."""
+    """betas (T,) -> alpha and sigma at the times 0, 1/T, ..., 1: a pair of tensors, each (T + 1,)."""
     alpha_bar = torch.cat([torch.ones(1), torch.cumprod(1 - betas, 0)])
     return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
 
 def add_noise(x0, alpha, sigma, eps):
     """alpha x0 + sigma eps, with an alpha and a sigma for each row: x0 and eps (B, ...), alpha and sigma (B,)."""
-    column = (len(x0), *[1] * (x0.ndim - 1))  # (B, 1, 1, ...)
-    return alpha.view(column) * x0 + sigma.view(column) * eps
+    shape = (len(x0), *[1] * (x0.ndim - 1))  # (B, 1, 1, ...)
+    return alpha.view(shape) * x0 + sigma.view(shape) * eps
 
 
 def estimate_x0(x, eps, alpha, sigma):
-    """The picture in x = alpha x0 + sigma eps, if eps is its noise."""
+    """The x0 in x = alpha x0 + sigma eps, if eps is its noise: all of shapes that multiply, x0 of the shape of x."""
     return (x - sigma * eps) / alpha
 
 
 def posterior(schedule, x, x0, t, s):
-    """Mean and standard deviation of q(x_s | x_t = x, x0), for numbers s < t."""
+    """Mean (B, ...) and standard deviation of q(x_s | x_t = x, x0), for x and x0 (B, ...) and numbers s < t."""
     (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule(t), schedule(s)
     a = alpha_t / alpha_s
     b_squared = sigma_t**2 - a**2 * sigma_s**2
@@ -37,8 +37,22 @@ def posterior(schedule, x, x0, t, s):
 
 
 def from_score(x, score, alpha, sigma):
-    """Tweedie's formula: the mean of all x0 that could have become x, from the score of p_t at x."""
+    """Tweedie's formula: E[x0 | x_t = x] (B, D), from x (B, D), the score of p_t at x (B, D), and two numbers."""
     return (x + sigma**2 * score) / alpha
+
+
+def backward(denoise, schedule, x, steps, generator):
+    """From noise x (B, ...) at t = 1 back to t = 0: a list of all x on the way, steps + 1 tensors (B, ...).
+
+    denoise(x, t) is the best guess at x0 for a number t; fresh noise is drawn from the generator.
+    """
+    path = [x]
+    for i in range(steps, 0, -1):
+        t, s = i / steps, (i - 1) / steps
+        mean, std = posterior(schedule, x, denoise(x, t), t, s)
+        x = mean + std * torch.randn(x.shape, generator=generator)
+        path.append(x)
+    return path
 
 
 def linear_betas(steps):
@@ -59,7 +73,7 @@ def time_of(schedule, log_snr):
 
 
 def translate(x, t, schedule, other):
-    """x at time t of one schedule -> the same picture with the same noise in the `other` one, and its time there."""
+    """x (B, ...) at time t of one schedule -> the same x0 and eps in the `other` one (B, ...), and its time there."""
     s = time_of(other, schedule.log_snr(t))  # exercise 2
     return x * other(s)[0] / schedule(t)[0], s
 

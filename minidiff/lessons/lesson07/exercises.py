@@ -1,5 +1,6 @@
-"""Lesson 07's checks: the step of the DDIM family, its loop, the arc between two noises, the way back, Heun."""
+"""Lesson 07's checks: the DDIM family's step, times and loop, the second-order step, the way back, the arc, Heun."""
 
+from functools import partial
 from math import pi
 
 import torch
@@ -21,7 +22,15 @@ def _exact():
     return lambda x, t: ring_mixture().denoise(x, *(float(value) for value in cosine()(t)))
 
 
-@exercise("07.added_noise", solution=solutions.added_noise, core=True)
+@exercise(
+    "07.added_noise",
+    solution=solutions.added_noise,
+    core=True,
+    hints=(
+        "Two lines: first b, the noise of one step forwards, and then eta times b times a ratio of two sigmas.",
+        "`b = (sigma_t**2 - (alpha_t / alpha_s) ** 2 * sigma_s**2) ** 0.5`, and the ratio is `sigma_s / sigma_t`.",
+    ),
+)
 def _(attempt):
     for t, s in ((0.5, 0.4), (1.0, 0.2)):
         alpha_t, sigma_t, alpha_s, sigma_s = points = _pair(t, s)
@@ -41,7 +50,16 @@ def _(attempt):
     close(attempt(1.0, *points), std[0, 0], "Not the std of Schedule.posterior.", rtol=1e-3)
 
 
-@exercise("07.step", solution=solutions.ddim_step, core=True)
+@exercise(
+    "07.step",
+    solution=solutions.ddim_step,
+    core=True,
+    hints=(
+        "First find the noise that is in x: take alpha_t x0 away from x, and divide what is left by sigma_t.",
+        "Three parts make x at s: the estimate times alpha_s, the old noise times the root of sigma_s² - up², and the "
+        "fresh noise times up.",
+    ),
+)
 def _(attempt):
     x, x0, noise = torch.randn(3, 4, 1, 8, 8)
     alpha_t, sigma_t, alpha_s, sigma_s = points = _pair(0.6, 0.5)
@@ -64,7 +82,16 @@ def _(attempt):
     close(got, right, "Not alpha_s x0 + sqrt(sigma_s² - up²) eps + up noise.", slips=slips)
 
 
-@exercise("07.sample", solution=solutions.ddim)
+@exercise(
+    "07.sample",
+    solution=solutions.ddim,
+    core=True,
+    hints=(
+        "`zip(times, times[1:])` gives the pairs (t, s), one for each step. The estimate is made where x is, at t.",
+        "Inside the loop: `x0 = denoise(x, t)`, fresh `noise` from the generator, `up` by `added_noise`, and x by "
+        "`ddim_step`. Both functions take alpha_t, sigma_t, alpha_s, sigma_s in this order.",
+    ),
+)
 def _(attempt):
     from minidiff.sampler import last, sample, times
 
@@ -86,7 +113,84 @@ def _(attempt):
     close(draws[0], wanted, hint, rtol=1e-3, atol=1e-4)
 
 
-@exercise("07.slerp", solution=solutions.slerp, core=True)
+@exercise(
+    "07.times",
+    solution=solutions.time_grid,
+    core=True,
+    hints=(
+        "`torch.linspace` makes evenly spaced numbers. For `steps` steps you need one time more than there are steps.",
+        "Fall evenly from 1 to 0 first, and then take the power: `torch.linspace(1, 0, steps + 1) ** power`.",
+    ),
+)
+def _(attempt):
+    from minidiff.sampler import times
+
+    for steps, power in ((4, 1.0), (10, 1.0), (7, 2.0)):
+        got = attempt(steps, power).double()
+        right = times(steps, power=power)
+        require(len(got) != steps, "One time is missing: n steps have n + 1 times, the last of them 0.")
+        shaped(got, (steps + 1,), "n steps have n + 1 times.")
+        slips = {
+            "The times fall: noise is at t = 1, where a sampler begins.": right.flip(0),
+            "power does nothing: raise the even times to it.": times(steps),
+            "For power 2 the times crowd near 0, where the picture is: take the power of the falling times.": 1
+            - times(steps).flip(0) ** power,
+        }
+        close(got, right, "Not (1 - i / steps) to the power, i = 0 ... steps.", slips=slips, atol=1e-6)
+    close(attempt(5).double(), times(5), "Without a power the times are even.", atol=1e-6)
+
+
+@exercise(
+    "07.second_order",
+    solution=solutions.second_order_step,
+    core=True,
+    hints=(
+        "λ is half of `schedule.log_snr`. First the two lengths on that axis: h from t to s, and h_before from "
+        "`before` to t. Both are positive.",
+        "`d = x0 + (x0 - x0_before) * h / (2 * h_before)` is the estimate in the middle of the step.",
+        "Then it is DDIM's step with d in place of x0: `ddim_step(x, d, 0.0, 0.0, ...)`, whose eps comes from d too.",
+    ),
+)
+def _(attempt):
+    path, (x, x0, x0_before) = cosine(), torch.randn(3, 4, 1, 3, 3, dtype=torch.float64)
+    for points in ((0.8, 0.6, 0.5), (0.5, 0.45, 0.2)):
+        before, t, s = torch.tensor(points, dtype=torch.float64)
+        got = shaped(attempt(x, x0, x0_before, before, t, s, path), (4, 1, 3, 3), "x at s has the shape of x at t.")
+        h, h_before = ((path.log_snr(b) - path.log_snr(a)) / 2 for a, b in ((t, s), (before, t)))
+        by = partial(_moved, x, path(t), path(s))
+        ratios = h / h_before, h_before / h, (t - s) / (before - t)
+        slips = _second_order_slips(by, x0, x0 - x0_before, *ratios)
+        right = by(x0 + (x0 - x0_before) * ratios[0] / 2)
+        close(got, right, "Not DDIM's step with d for x0.", slips=slips, rtol=1e-3)
+
+
+def _second_order_slips(by, x0, turn, ratio, turned, in_time):
+    return {
+        "That is DDIM's step: the estimate before is not used.": by(x0),
+        "The sign: the line goes on from the estimate before through this one.": by(x0 - turn * ratio / 2),
+        "To the middle of the step: divide by 2.": by(x0 + turn * ratio),
+        "The lengths are exchanged: h of this step, over twice that of the step before.": by(x0 + turn * turned / 2),
+        "Both lengths are on the axis of λ, half the log-SNR, not of t.": by(x0 + turn * in_time / 2),
+        "The noise belongs to d as well: eps = (x - alpha_t d) / sigma_t.": by(x0 + turn * ratio / 2, x0),
+    }
+
+
+def _moved(x, now, then, d, first=None):
+    """DDIM's step from `now` to `then`, pairs (alpha, sigma), with the estimate d and the noise of another one."""
+    first = d if first is None else first
+    return then[0] * d + then[1] * (x - now[0] * first) / now[1]
+
+
+@exercise(
+    "07.slerp",
+    solution=solutions.slerp,
+    core=True,
+    hints=(
+        "The angle of two vectors is the arc cosine of `torch.cosine_similarity`. Flatten each row first.",
+        "With `angle` of shape (B, 1), the weights of the flattened rows are `((1 - share) * angle).sin()` and "
+        "`(share * angle).sin()`, both divided by `angle.sin()`. At the end, back to the shape of a.",
+    ),
+)
 def _(attempt):
     a, b = torch.randn(2, 5, 1, 8, 8)
     b = b + 0.8 * a  # not at right angles, and longer
@@ -112,7 +216,16 @@ def _arc(a, b, angle):
     return ((0.7 * angle).sin() * a + (0.3 * angle).sin() * b) / angle.sin()
 
 
-@exercise("07.encode", solution=solutions.encode)
+@exercise(
+    "07.encode",
+    solution=solutions.encode,
+    core=True,
+    hints=(
+        "It is the loop of `ddim` without noise. The times rise already, so s is later than t.",
+        "`ddim_step(x, denoise(x, t), 0.0, 0.0, alpha_t, sigma_t, alpha_s, sigma_s)` goes in either direction, because "
+        "with up = 0 nothing in it asks which of the two times is the later one.",
+    ),
+)
 def _(attempt):
     from minidiff.sampler import invert, last, times
 
@@ -135,7 +248,16 @@ def _(attempt):
     )
 
 
-@exercise("07.paper_step", solution=solutions.paper_step, core=True)
+@exercise(
+    "07.paper_step",
+    solution=solutions.paper_step,
+    core=True,
+    hints=(
+        "The paper's alpha_bar is a running product: `(1 - betas).cumprod(0)`. Entry i belongs to step i.",
+        "Find x0 at step i first, x = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps, and mix it with the same eps at j.",
+        "For j = -1 Python reads the last entry. Put a 1 before the table, and shift the index by one.",
+    ),
+)
 def _(attempt):
     betas, x, eps = torch.linspace(0.001, 0.2, 50), *torch.randn(2, 3, 2)
     got = shaped(attempt(x, eps, betas, 30, 20), (3, 2), "x at step j has the shape of x at step i.")
@@ -171,7 +293,15 @@ def _reaches_the_clean_picture(attempt, x, eps, betas, bar):
     close(attempt(x, eps, betas, 30, -1), theirs, hint, rtol=1e-3)
 
 
-@exercise("07.heun_step", solution=solutions.heun_step)
+@exercise(
+    "07.heun_step",
+    solution=solutions.heun_step,
+    hints=(
+        "Begin with DDIM's step to s, and keep x0 and eps. Then ask for the estimate at s, and find the eps there.",
+        "The second step starts from x again: add (alpha_s - alpha_t) times the mean of both x0, and "
+        "(sigma_s - sigma_t) times the mean of both eps.",
+    ),
+)
 def _(attempt):
     from minidiff.sampler import heun
 

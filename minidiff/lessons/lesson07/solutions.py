@@ -1,4 +1,4 @@
-"""The answers of lesson 07: what it writes by hand and what it leaves open, as `solution` shows it, and predictions."""
+"""The answers of lesson 07: the functions that its learner writes, as the notebook shows them, and the predictions."""
 
 import torch
 
@@ -13,13 +13,14 @@ def added_noise(eta, alpha_t, sigma_t, alpha_s, sigma_s):
 
 
 def ddim_step(x, x0, noise, up, alpha_t, sigma_t, alpha_s, sigma_s):
-    """x at t, the estimate x0, standard normal noise, all (B, ...) -> x at s < t, in which up * noise is new."""
+    """x at t, estimate x0, standard normal noise, all (B, ...) -> x (B, ...) at s < t, in which up * noise is new."""
     eps = (x - alpha_t * x0) / sigma_t
     return alpha_s * x0 + (sigma_s**2 - up**2) ** 0.5 * eps + up * noise
 
 
+@torch.no_grad()
 def ddim(denoise, x, times, schedule, eta=0.0, generator=None):
-    """x at times[0] -> the sample at times[-1] = 0, by one step from each of the times to the next."""
+    """x (B, ...) at times[0] -> the sample at times[-1] = 0, by one step from each of the times (n,) to the next."""
     for t, s in zip(times, times[1:]):
         (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule(t), schedule(s)
         x0 = denoise(x, t)
@@ -27,6 +28,21 @@ def ddim(denoise, x, times, schedule, eta=0.0, generator=None):
         up = added_noise(eta, alpha_t, sigma_t, alpha_s, sigma_s)
         x = ddim_step(x, x0, noise, up, alpha_t, sigma_t, alpha_s, sigma_s)
     return x
+
+
+def time_grid(steps, power=1.0):
+    """The times of a sampler, (steps + 1,), falling from 1 to 0: even for power 1, crowded near 0 for power 2."""
+    return torch.linspace(1, 0, steps + 1, dtype=torch.float64) ** power
+
+
+def second_order_step(x, x0, x0_before, before, t, s, schedule):
+    """x (B, ...) at t -> x at s, by the estimates x0 at t and x0_before at the time before; before > t > s > 0."""
+    h = (schedule.log_snr(s) - schedule.log_snr(t)) / 2
+    h_before = (schedule.log_snr(t) - schedule.log_snr(before)) / 2
+    d = x0 + (x0 - x0_before) * h / (2 * h_before)  # the estimate in the middle of the step
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule(t), schedule(s)
+    eps = (x - alpha_t * d) / sigma_t
+    return alpha_s * d + sigma_s * eps
 
 
 def slerp(a, b, share):
@@ -37,8 +53,9 @@ def slerp(a, b, share):
     return mixed.reshape(a.shape)
 
 
+@torch.no_grad()
 def encode(denoise, x, times, schedule):
-    """Pictures x at times[0], just above 0, -> their noise at times[-1] = 1, by DDIM's step towards later times."""
+    """Pictures x (B, ...) at times[0], just above 0, -> their noise at times[-1], by DDIM's step to later times."""
     for t, s in zip(times, times[1:]):
         (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule(t), schedule(s)
         x0 = denoise(x, t)
@@ -48,10 +65,7 @@ def encode(denoise, x, times, schedule):
 
 
 def paper_step(x, eps, betas, i, j):
-    """DDIM's step (eta 0) as its paper writes it: x and the noise eps at step i -> x at step j < i.
-
-    betas (T,); steps are numbered 0 ... T - 1 as in public code, and j = -1 is the clean picture.
-    """
+    """x and its noise eps, both (B, ...), at step i -> x at step j < i; betas (T,), and j = -1 is the clean picture."""
     alpha_bar = torch.cat([torch.ones(1), (1 - betas).cumprod(0)])  # alpha_bar[k + 1] belongs to step k
     now, then = alpha_bar[i + 1], alpha_bar[j + 1]
     x0 = (x - (1 - now).sqrt() * eps) / now.sqrt()
@@ -59,7 +73,7 @@ def paper_step(x, eps, betas, i, j):
 
 
 def heun_step(denoise, x, t, s, schedule):
-    """x at t -> x at s, 0 < s < t, with two estimates: DDIM's step, then again with the means of both ends."""
+    """x (B, ...) at t -> x at s, 0 < s < t: DDIM's step, then once more with the means of both ends."""
     (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule(t), schedule(s)
     x0 = denoise(x, t)
     eps = (x - alpha_t * x0) / sigma_t
@@ -86,6 +100,15 @@ question(
         "c": "More steps follow the same curve from the same start, only more closely.",
     },
     why="all of them follow one differential equation from one start; few steps are only a coarser drawing of it",
+)
+question(
+    "07.predict_long",
+    answer="b",
+    hints={
+        "a": "That holds for the true x0. The estimate is an average over all clean points that could lie behind x_t.",
+        "c": "Does the estimate of x0 vary more than x0 itself, or less? It is an average.",
+    },
+    why="an average varies less than what it averages, so a long step with the estimate comes out too narrow",
 )
 question(
     "07.predict_order",

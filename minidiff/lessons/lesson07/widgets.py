@@ -47,7 +47,7 @@ def trajectory(model: Denoiser, steps: int = 30, n: int = 5, seed: int = 0) -> E
     ).add_class("trajectory")
 
 
-def between(model: Denoiser, steps: int = 5, seed: int = 0) -> Explorer:
+def between(model: Denoiser, steps: int = 5, seed: int = 11) -> Explorer:
     """A label from noise a (left), from b (right), and from a mixture: on the arc (second), straight (third)."""
     a, b = model.schedule.prior((2, 1, 16, 16), seeded(seed)).split(1)
 
@@ -60,7 +60,7 @@ def between(model: Denoiser, steps: int = 5, seed: int = 0) -> Explorer:
         alt="label {label}: from noise a, {share} of the way to b on the arc, the same on the straight line, from b",
         columns=4,
         share=Slider("share of b", 0.0, 1.0, 0.05, 0.5),
-        label=Choice("label", list(range(10)), 3),
+        label=Choice("label", list(range(10)), 2),
     ).add_class("between")
 
 

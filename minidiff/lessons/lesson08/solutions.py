@@ -1,4 +1,4 @@
-"""The answers of lesson 08: what it writes by hand and what it leaves open, as `solution` shows it, and predictions."""
+"""The answers of lesson 08: the functions that its learner writes, as the notebook shows them, and the predictions."""
 
 import torch
 
@@ -6,7 +6,7 @@ from minidiff.exercises.core import question
 
 
 def classifier_guidance(denoise, log_prob, schedule, scale):
-    """denoise(x, t), and log_prob(x, t) of the wanted labels (B,) -> a denoiser that is guided to those labels."""
+    """A denoiser (x, t) guided to the labels of log_prob(x, t) (B,), made of the denoiser denoise(x, t)."""
 
     def guided(x, t):
         alpha, sigma = schedule(t, like=x)
@@ -19,7 +19,7 @@ def classifier_guidance(denoise, log_prob, schedule, scale):
 
 
 def cfg(denoise, cond, null, scale):
-    """denoise(x, t, cond), labels cond (B,), the null label -> a denoiser (x, t) that is guided to those labels."""
+    """A denoiser (x, t) guided to the labels cond (B,), made of denoise(x, t, cond) and the null label, a number."""
     both = torch.cat([cond, torch.full_like(cond, null)])
 
     def guided(x, t):
@@ -30,20 +30,20 @@ def cfg(denoise, cond, null, scale):
 
 
 def drop_labels(labels, null, drop):
-    """Labels (B,), each replaced by `null` with probability `drop`, on its own."""
+    """Labels (B,), each replaced by the number `null` with probability `drop`, independently of the others: (B,)."""
     gone = torch.rand(len(labels)) < drop
     return torch.where(gone, null, labels)
 
 
 def dynamic_threshold(x0, quantile):
-    """Estimates x0 (B, C, H, W) -> cut to [-s, s] and divided by s, s of each picture: its quantile of |x0|, or 1."""
+    """Estimates x0 (B, C, H, W) cut to [-s, s] and divided by s, where s is each picture's quantile of |x0|, or 1."""
     s = x0.flatten(1).abs().quantile(quantile, dim=1).clamp(min=1)
     s = s.reshape(-1, 1, 1, 1)
     return x0.clamp(-s, s) / s
 
 
 def two_labels(denoise, first, second, null, scale):
-    """denoise(x, t, cond), labels first and second (B,) -> a denoiser (x, t) that is guided to both, half and half."""
+    """A denoiser (x, t) guided half to labels `first` and half to `second`, both (B,), made of denoise(x, t, cond)."""
 
     def guided(x, t):
         without = denoise(x, t, torch.full_like(first, null))
@@ -54,7 +54,7 @@ def two_labels(denoise, first, second, null, scale):
 
 
 def adm_mean(x, x0, log_prob, schedule, t, s, scale):
-    """The mean of the step from t to s < t, guided as in ADM's algorithm 1; x0 is the unguided estimate at x."""
+    """The mean of the step from t to s < t, of x's shape, guided as ADM derives it; x0 is the plain estimate at x."""
     mean, std = schedule.posterior(x, x0, t, s)
     with torch.enable_grad():
         leaf = mean.detach().requires_grad_()

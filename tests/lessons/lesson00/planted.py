@@ -10,15 +10,45 @@ from minidiff.autoregressive import to_levels
 from minidiff.lessons.lesson00 import solutions as right
 
 
-class AbsoluteError(right.Painter):
-    def loss(self, x, y):
-        return (x - self(y)).abs().mean()
+def trained(
+    model, batches, steps, lr, *, zero=True, back=True, step=True, late=False, up=False, same=False, keep=float
+):
+    """right.train with one thing changed."""
+    optimiser = torch.optim.Adam(model.parameters(), lr=lr, maximize=up)
+    losses = []
+    for k in range(steps):
+        loss = model.loss(*batches[0 if same else k])
+        if zero and not late:
+            optimiser.zero_grad()
+        if back:
+            loss.backward()
+        if late:
+            optimiser.zero_grad()
+        if step:
+            optimiser.step()
+        losses.append(keep(loss.detach()))
+    return losses
 
 
-class OneNoiseForAll(right.Painter):
-    def forward(self, y):
-        z = torch.randn(1, self.noise).expand(len(y), -1)
-        return self.net(torch.cat([F.one_hot(y, 10), z], dim=1)).view(-1, 1, 8, 8)
+def slip(**changes):
+    return lambda model, batches, steps, lr: trained(model, batches, steps, lr, **changes)
+
+
+def first_alone(model, batches, steps, lr):
+    return trained(model, batches, 1, lr)
+
+
+def own_rate(model, batches, steps, lr):
+    return trained(model, batches, steps, 1e-3)
+
+
+def last_loss(model, batches, steps, lr):
+    return trained(model, batches, steps, lr)[-1]
+
+
+def from_one(model, batches, steps, lr):
+    batches[0]
+    return trained(model, batches, steps, lr)
 
 
 class Masked(nn.Conv2d):
@@ -137,6 +167,10 @@ def of_the_whole_picture(log_prob, dims):
     return -log_prob.mean() / math.log(2)
 
 
+def of_sixty_four(log_prob, dims):
+    return -log_prob.mean() / (64 * math.log(2))
+
+
 def mean_picture(x):
     return x.mean(0)
 
@@ -228,11 +262,23 @@ def for_one_label(model, x, labels, rows, generator=None):
 
 
 PLANTED = {
-    "00.painter": [AbsoluteError, OneNoiseForAll],
+    "00.train": [
+        slip(zero=False),
+        slip(back=False),
+        slip(step=False),
+        slip(late=True),
+        slip(up=True),
+        slip(same=True),
+        slip(keep=torch.Tensor.clone),
+        first_alone,
+        own_rate,
+        last_loss,
+        from_one,
+    ],
     "00.masked_conv": [OwnAlways, OwnNever, RowsBelow, RightToo, MaskedOnce, NoBias],
     "00.log_prob": [mean_over_pixels, no_softmax, over_columns, in_bits, surprise],
     "00.paint": [greedy, column_by_column, one_tensor, last_only, asked_once],
-    "00.bits_per_dim": [in_nats, of_the_whole_picture],
+    "00.bits_per_dim": [in_nats, of_the_whole_picture, of_sixty_four],
     "00.steadiest": [mean_picture, over_everything],
     "00.tempered": [multiplied, without_zero, after_softmax],
     "00.finish": [

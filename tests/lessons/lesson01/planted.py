@@ -107,5 +107,10 @@ PLANTED = {
         lambda model, x, noise: F.mse_loss(model.decode(model.encode(x)) + noise * torch.randn_like(x), x),
         lambda model, x, noise: lesson01.denoising_loss(model, x, noise**0.5),
     ],
+    "01.overall_spread": [
+        lambda z: z.std(correction=0),
+        lambda z: (z - z.mean(0)).square().mean(),
+        lambda z: z.std(0, correction=0).mean(),
+    ],
     "01.suspects": [suspects_below, suspects_by_batch, suspects_low_quantile],
 }

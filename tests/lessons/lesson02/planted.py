@@ -4,18 +4,35 @@ import math
 
 import torch
 
-from minidiff.lessons.lesson02.solutions import VAE
+from minidiff.lessons.lesson02.solutions import VAE, log_normal, reparameterize
 
 
 def kl(mu, log_var):
     return 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(1)
 
 
-def elbo(x, out, mu, log_var, sigma, *, sum=True, sign=1, constant=True):
+def elbo(x, out, mu, log_var, sigma, beta=1.0, *, sum=True, sign=1, constant=True, ignored=False):
     squares = ((x - out) ** 2).flatten(1) / (2 * sigma**2)
     if constant:
         squares = squares + math.log(sigma) + 0.5 * math.log(2 * math.pi)
-    return (squares.sum(1) if sum else squares.mean(1)) + sign * kl(mu, log_var)
+    return (squares.sum(1) if sum else squares.mean(1)) + sign * (1.0 if ignored else beta) * kl(mu, log_var)
+
+
+def bound(model, x, k, sigma=0.7, *, prior=1, q=-1, fixed=None, count=True, first=False):
+    mu, log_var = model.encode(x)
+    w = []
+    for _ in range(k):
+        z = reparameterize(mu, log_var)
+        likelihood = log_normal(x, model.decode(z), fixed or sigma).flatten(1).sum(1)
+        posterior = log_normal(z, mu, (0.5 * log_var).exp()).sum(1)
+        w.append(likelihood + prior * log_normal(z, 0.0, 1.0).sum(1) + q * posterior)
+    if first:
+        return torch.stack(w).mean(0)
+    return torch.logsumexp(torch.stack(w), 0) - (math.log(k) if count else 0)
+
+
+def wrong_bound(**changes):
+    return lambda model, x, k, sigma=0.7: bound(model, x, k, sigma, **changes)
 
 
 class NoBeta(VAE):
@@ -24,13 +41,21 @@ class NoBeta(VAE):
         return super().loss(x)
 
 
+class Undrawn(VAE):
+    def loss(self, x):
+        mu, log_var = self.encode(x)
+        squares = ((x - self.decode(mu)) ** 2).flatten(1) / (2 * self.sigma**2)
+        constant = math.log(self.sigma) + 0.5 * math.log(2 * math.pi)
+        return ((squares + constant).sum(1) + self.beta * kl(mu, log_var)).mean() / x[0].numel()
+
+
 class Halves(VAE):
     def encode(self, x):
         return super().encode(x)[::-1]
 
 
 PLANTED = {
-    "02.vae": [NoBeta, Halves],
+    "02.vae": [NoBeta, Halves, Undrawn],
     "02.kl": [
         lambda mu, log_var: (mu**2 + log_var.exp() - 1 - log_var).sum(1),  # no half
         lambda mu, log_var: 0.5 * (mu**2 + (2 * log_var).exp() - 1 - 2 * log_var).sum(1),  # log_var taken for log sigma
@@ -49,6 +74,16 @@ PLANTED = {
         lambda *args: elbo(*args, sum=False),
         lambda *args: elbo(*args, sign=-1),
         lambda *args: elbo(*args, constant=False),
+        lambda *args: elbo(*args, ignored=True),
+        lambda x, out, mu, log_var, sigma, beta=1.0: elbo(x, out, mu, log_var, 0.7, beta),  # sigma written in
+    ],
+    "02.iwae": [
+        wrong_bound(prior=0),
+        wrong_bound(q=0),
+        wrong_bound(q=1),
+        wrong_bound(fixed=0.7),
+        wrong_bound(count=False),
+        wrong_bound(first=True),  # the mean of the logarithms
     ],
     "02.log_mean_exp": [
         lambda w: torch.logsumexp(w, 0),

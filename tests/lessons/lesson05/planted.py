@@ -2,7 +2,8 @@
 
 import torch
 
-from minidiff.lessons.lesson05.solutions import add_noise, alpha_and_sigma, estimate_x0, posterior, time_of
+from minidiff.lessons.lesson05.solutions import add_noise, alpha_and_sigma, backward, estimate_x0, posterior, time_of
+from minidiff.schedule import linear
 
 
 def no_front(betas):
@@ -42,6 +43,23 @@ def not_shrunk(schedule, x, x0, t, s):
     b_squared = sigma_t**2 - sigma_s**2
     mean = (alpha_t / alpha_s * sigma_s**2 * x + alpha_s * b_squared * x0) / sigma_t**2
     return mean, sigma_s * b_squared.sqrt() / sigma_t
+
+
+def way(denoise, schedule, x, steps, generator, *, shift=0, size="std", jump=False, own=True):
+    path = [x]
+    for i in range(steps, 0, -1):
+        t, s = i / steps, (i - 1) / steps
+        guess = denoise(x, (i - shift) / steps)
+        mean, std = posterior(schedule, x, guess, t, s)
+        factor = {"std": std, "var": std**2, "large": schedule.transition(t, s)[1], "unit": 1.0, "none": 0.0}[size]
+        noise = torch.randn(x.shape, generator=generator if own else None)
+        x = (guess if jump else mean) + factor * noise
+        path.append(x)
+    return path
+
+
+def walked(**changes):
+    return lambda denoise, schedule, x, steps, generator: way(denoise, schedule, x, steps, generator, **changes)
 
 
 def turned_search(schedule, log_snr):
@@ -98,6 +116,19 @@ PLANTED = {
         lambda x, score, alpha, sigma: (x + sigma * score) / alpha,
         lambda x, score, alpha, sigma: (x - sigma**2 * score) / alpha,
         lambda x, score, alpha, sigma: x + sigma**2 * score,
+    ],
+    "05.backward": [
+        walked(shift=1),  # asked where it goes
+        walked(size="none"),
+        walked(size="var"),
+        walked(size="large"),
+        walked(size="unit"),
+        walked(jump=True),
+        walked(own=False),
+        lambda denoise, schedule, x, steps, generator: backward(denoise, schedule, x, steps, generator)[-1],
+        lambda denoise, schedule, x, steps, generator: backward(denoise, schedule, x, steps, generator)[::-1],
+        lambda denoise, schedule, x, steps, generator: backward(denoise, schedule, x, steps, generator)[1:],
+        lambda denoise, schedule, x, steps, generator: backward(denoise, linear(), x, steps, generator),
     ],
     "05.linear_betas": [
         lambda steps: torch.linspace(1e-4, 0.02, steps),  # unscaled

@@ -148,6 +148,30 @@ def test_the_notebooks_way_back_is_the_samplers_with_eta_1(roll):
     assert torch.allclose(second.x, mean + std * noise, atol=1e-4)
 
 
+def test_betas_that_are_not_scaled_bring_back_the_wrong_labels():
+    known, labels = data.digits("train")
+
+    def counts(schedule):
+        drawn = lesson05.drawn_from(known, schedule)
+        nearest = torch.cdist(drawn.flatten(1), known.flatten(1)).argmin(1)
+        return torch.bincount(labels[nearest], minlength=10)
+
+    real = torch.bincount(labels, minlength=10) / 3
+    scaled, wrong = ((counts(schedule) - real).abs().sum() for schedule in (linear(100), lesson05.unscaled()))
+    assert wrong > 1.5 * scaled
+
+
+def test_the_best_guess_gives_the_exact_mean_of_a_step_back():
+    """On a grid: E[x_s | x_t] is the posterior's mean at E[x0 | x_t], for a small step and for a large one."""
+    line, schedule = data.GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], [0.1, 0.1]), linear()
+    grid, here = torch.linspace(-5, 5, 8001, dtype=torch.float64), torch.tensor([[0.3]], dtype=torch.float64)
+    for s in (0.299, 0.2, 0.02):
+        a, b = schedule.transition(0.3, s)
+        weight = (line.log_prob(grid[:, None], *schedule(s)) - (0.3 - a * grid) ** 2 / (2 * b**2)).softmax(0)
+        mean, _ = schedule.posterior(here, line.denoise(here, *schedule(0.3)), 0.3, s)
+        assert (weight * grid).sum().item() == pytest.approx(mean.item(), abs=1e-4)
+
+
 def test_tweedie_holds_to_double_precision():
     assert lesson05.tweedie_error() < 1e-8
 

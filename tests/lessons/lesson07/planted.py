@@ -2,7 +2,17 @@
 
 import torch
 
-from minidiff.lessons.lesson07.solutions import added_noise, ddim, ddim_step, encode, heun_step, paper_step, slerp
+from minidiff.lessons.lesson07.solutions import (
+    added_noise,
+    ddim,
+    ddim_step,
+    encode,
+    heun_step,
+    paper_step,
+    second_order_step,
+    slerp,
+    time_grid,
+)
 
 
 def added(eta, alpha_t, sigma_t, alpha_s, sigma_s, *, root=0.5, posterior=True, turned=False):
@@ -53,6 +63,14 @@ def euler(denoise, x, t, s, schedule):
     return ddim_step(x, denoise(x, t), 0.0, 0.0, *schedule(t), *schedule(s))
 
 
+def second_order(x, x0, x0_before, before, t, s, schedule, *, middle=2, turned=False, by_time=False, half=False):
+    h, h_before = ((schedule.log_snr(b) - schedule.log_snr(a)) / 2 for a, b in ((t, s), (before, t)))
+    ratio = (t - s) / (before - t) if by_time else h_before / h if turned else h / h_before
+    d = x0 + (x0 - x0_before) * ratio / middle
+    eps = (x - schedule(t)[0] * (x0 if half else d)) / schedule(t)[1]
+    return schedule(s)[0] * d + schedule(s)[1] * eps
+
+
 PLANTED = {
     "07.added_noise": [
         lambda *args: added(*args, root=1),  # the variance: a missing square root
@@ -71,6 +89,20 @@ PLANTED = {
         stops_early,
         one_noise,
         lambda denoise, x, times, schedule, eta=0.0, generator=None: ddim(denoise, x, times, schedule),
+    ],
+    "07.times": [
+        lambda steps, power=1.0: time_grid(steps - 1, power),  # a time too few
+        lambda steps, power=1.0: time_grid(steps, power).flip(0),
+        lambda steps, power=1.0: time_grid(steps),
+        lambda steps, power=1.0: 1 - time_grid(steps).flip(0) ** power,  # crowded at the noisy end
+    ],
+    "07.second_order": [
+        lambda x, x0, x0_before, *args: second_order_step(x, x0, x0, *args),  # DDIM
+        lambda *args: second_order(*args, middle=1),
+        lambda *args: second_order(*args, middle=-2),
+        lambda *args: second_order(*args, turned=True),
+        lambda *args: second_order(*args, by_time=True),
+        lambda *args: second_order(*args, half=True),
     ],
     "07.slerp": [
         lambda a, b, share: (1 - share) * a + share * b,
@@ -91,5 +123,9 @@ PLANTED = {
         lambda x, eps, betas, i, j: from_table(x, eps, (1 - betas).cumprod(0), i, j),  # j = -1 reads the last entry
         lambda x, eps, betas, i, j: paper_step(x, eps, betas, i, i),
     ],
-    "07.heun_step": [euler, heun_doubled],
+    "07.heun_step": [
+        euler,
+        heun_doubled,
+        lambda *args: heun_step(*args) + euler(*args) - args[1],  # from the end of the first step
+    ],
 }
