@@ -88,11 +88,11 @@ def walks() -> Figure:
     means, std, schedule = data.ring_mixture().means, 0.06, linear(25)
     ring = data.GaussianMixture([1 / 8] * 8, means, [std] * 8)
 
-    def net(x, t, cond):
+    def net(x, t, cond=None):
         alpha, sigma = schedule(t.clamp(min=1e-3))
         return (x - alpha[:, None] * ring.denoise(x, alpha, sigma)) / sigma[:, None]
 
-    ways = {"right": solutions06.ancestral} | dict(zip(SLIPS, planted("06")["06.sample"]))
+    ways = {"right": solutions06.ancestral} | dict(zip(SLIPS, planted("06")["06.ancestral"]))
     figure, axes = plt.subplots(2, 4, figsize=(9.6, 5.2), layout="constrained")
     for ax, (name, walk) in zip(axes.flat, ways.items()):
         x = walk(net, torch.randn(600, 2, generator=seeded()), schedule, seeded(1))

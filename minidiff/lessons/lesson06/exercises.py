@@ -7,7 +7,7 @@ from torch.distributions import Normal, kl_divergence
 from minidiff import schedule, seeded
 from minidiff.exercises import close, exercise, require, shaped
 from minidiff.lessons.lesson06 import solutions
-from minidiff.lessons.lesson06.probes import Spy, asked, chain, mean_of, std_of, wave
+from minidiff.lessons.lesson06.probes import WRONG_MEANS, WRONG_STDS, Spy, asked, chain, large, mean_of, std_of, wave
 
 
 @exercise(
@@ -39,6 +39,15 @@ def _(attempt):
 
     model = Denoiser(Spy(), path, "eps")
     close(loss, model.losses(torch.zeros(4000, 3), t, eps).mean(), "Not equal to minidiff's Denoiser.losses.")
+    _teaches(attempt, path)
+
+
+def _teaches(attempt, path):
+    """The loss has a gradient, and its times and noise are new each time."""
+    net = Spy(weight=True)
+    first, second = (attempt(net, torch.zeros(40, 3), path) for _ in range(2))
+    require(first.requires_grad, "The loss has lost its gradient: no detach, no torch.no_grad() and no .item() here.")
+    require(first.item() != second.item(), "The same noise in every step: do not set a seed inside the loss.")
 
 
 def _noises_rightly(attempt, path):
@@ -79,6 +88,7 @@ def _noises_rightly(attempt, path):
 def _(attempt):
     path = schedule.linear(25)
     x = torch.randn(6, 3)
+    _asks_for_times(attempt, x, path)
     got, again = (attempt(wave, x, path, seeded(1)) for _ in range(2))
     shaped(got, (6, 3), "As many samples as there is noise.")
     require(torch.equal(got, again), "Draw the fresh noise from the generator: torch.randn(..., generator=generator).")
@@ -86,27 +96,30 @@ def _(attempt):
     from minidiff.sampler import last, sample, times
 
     steps = sample(Denoiser(wave, path), x, times(25), path, eta=1.0, generator=seeded(1))
-    hint = "Not minidiff's sample(eta=1) over all steps. In the last step nothing is added: x is the mean itself."
+    hint = "Not the chain of algorithm 2: compare your mean and your noise with the formula, factor by factor."
     close(got, last(steps), hint, slips=_chains_with_a_slip(x, path), rtol=1e-3, atol=1e-4)
 
 
+def _asks_for_times(attempt, x, path):
+    """The network is asked once a step, at i / T for each row, on any grid."""
+    for steps in (path.steps, 7):
+        spy = Spy()
+        attempt(spy, x, schedule.cosine(steps) if steps == 7 else path, seeded(1))
+        times = [t for _, t in spy.asked]
+        require(len(times) > 1, "It stops after one step: does `return` stand inside the loop?")
+        require(len(times) == steps, f"{len(times)} steps on a grid of {steps}: loop over schedule.steps.")
+        for t in times:
+            shaped(t, (len(x),), "The network wants a time for each row: torch.full((len(x),), t).")
+        require(max(t.max().item() for t in times) <= 1, "Times run from 1 down to 1/T: i / schedule.steps, not i.")
+
+
 def _chains_with_a_slip(x, path):
+    """Hint -> what the chain leads to with that slip."""
     late = "Off by one: the network should be told t = i / T, where x is, not where it goes."
-    squared = "A square root is missing: that is the variance where the noise needs its root, sigma_s b / sigma_t."
-    large = "That is the large variance, b²: the posterior's std is sigma_s b / sigma_t."
-    below = "A square root is missing: 1 - alpha_bar is sigma_t², and eps is divided by its root, sigma_t."
-    divided = "The mean is divided by a, the root of 1 - beta, not by 1 - beta."
-    plus = "The sign: the predicted noise is taken away."
-    none = "The noise is never added: without it this is no draw of the chain."
-    return {
-        late: chain(x, path, mean_of, std_of, shift=1),
-        squared: chain(x, path, mean_of, lambda *args: std_of(*args) ** 2),
-        large: chain(x, path, mean_of, lambda a, b, *_: b),
-        below: chain(x, path, lambda x, eps, a, b, sigma_t: (x - b**2 / sigma_t**2 * eps) / a, std_of),
-        divided: chain(x, path, lambda x, eps, a, b, sigma_t: (x - b**2 / sigma_t * eps) / a**2, std_of),
-        none: chain(x, path, mean_of, lambda *_: 0.0),
-        plus: chain(x, path, lambda x, eps, a, b, sigma_t: mean_of(x, -eps, a, b, sigma_t), std_of),
-    }
+    noisy = "In the last step nothing is added: x is the mean itself."
+    slips = {late: chain(x, path, mean_of, std_of, shift=1), noisy: chain(x, path, mean_of, std_of, last=large)}
+    slips |= {hint: chain(x, path, mean, std_of) for hint, mean in WRONG_MEANS.items()}
+    return slips | {hint: chain(x, path, mean_of, std) for hint, std in WRONG_STDS.items()}
 
 
 @exercise(
@@ -125,21 +138,32 @@ def _(attempt):
     from minidiff.nn import TimeEmbedding
 
     right = TimeEmbedding(12)(t)
-    sines, cosines = right.chunk(2, dim=1)
-    slips = {
-        "All the sines come first, and then all the cosines.": torch.stack([sines, cosines], 2).flatten(1),
-        "The sines come first, the cosines second.": torch.cat([cosines, sines], 1),
-        "The time is multiplied by 1000 first.": TimeEmbedding(12)(t / 1000),
-        "The exponent is -2i/dim: with i/dim the slowest wave is still a hundred times too quick.": _waves(t, 12, -1),
-        "The exponent has a minus sign: the waves get slower with i.": _waves(t, 12, 2),
-    }
-    close(got, right, "Not the sines and cosines of 1000 t w_i with w_i = 10000^(-2i/dim).", slips=slips, atol=1e-3)
+    close(
+        got,
+        right,
+        "Not the sines and cosines of 1000 t w_i with w_i = 10000^(-2i/dim).",
+        slips=_wrong_waves(t),
+        atol=1e-3,
+    )
     shaped(attempt(t[:3], 8), (3, 8), "The number of waves is dim/2, whatever dim is.")
     close(attempt(t[:3], 8), TimeEmbedding(8)(t[:3]), "Right for dim = 12 and not for dim = 8.", atol=1e-3)
 
 
-def _waves(t, dim, power):
-    angle = 1000 * t[:, None] * 10000 ** (power * torch.arange(dim // 2) / dim)
+def _wrong_waves(t):
+    sines, cosines = _waves(t, 12, -2).chunk(2, dim=1)
+    return {
+        "All the sines come first, and then all the cosines.": torch.stack([sines, cosines], 2).flatten(1),
+        "The sines come first, the cosines second.": torch.cat([cosines, sines], 1),
+        "The time is multiplied by 1000 first.": _waves(t / 1000, 12, -2),
+        "DDPM's own code divides by dim/2 - 1; here it is the transformer's 2i/dim.": _waves(t, 12, -2 * 6 / 5),
+        "i begins at 0: the first wave is sin(1000 t).": _waves(t, 12, -2, start=1),
+        "The exponent is -2i/dim: with i/dim the slowest wave is still a hundred times too quick.": _waves(t, 12, -1),
+        "The exponent has a minus sign: the waves get slower with i.": _waves(t, 12, 2),
+    }
+
+
+def _waves(t, dim, power, start=0):
+    angle = 1000 * t[:, None] * 10000 ** (power * (torch.arange(dim // 2) + start) / dim)
     return torch.cat([angle.sin(), angle.cos()], 1)
 
 
@@ -157,20 +181,26 @@ def _(attempt):
     k = 2 * torch.randn(2, 6, 4)
     v = torch.randn(2, 6, 3)
     got = shaped(attempt(q, k, v), (2, 5, 3), "A row for each query, as wide as the values: softmax(q k^T / √d) v.")
+    from minidiff.nn import attend
+
+    right = attend(q[:, None], k[:, None], v[:, None])[:, 0]
+    close(got, right, "Not softmax(q k^T / √d) v.", slips=_wrong_attention(q, k, v))
+    q, k = torch.randn(1, 3, 9), torch.randn(1, 2, 9)
+    right = attend(q[:, None], k[:, None], k[:, None])[:, 0]
+    close(attempt(q, k, k), right, "Right for vectors of 4 numbers and not for vectors of 9: d is q.shape[2].")
+
+
+def _wrong_attention(q, k, v):
     likeness = q @ k.transpose(1, 2)
-    slips = {
+    return {
         "Divide by the root of d: the longer the vectors, the larger their products.": likeness.softmax(2) @ v,
         "Divide by the root of d, not by d.": (likeness / 4).softmax(2) @ v,
         "The weights of a query sum to 1 over the keys: softmax over the last axis.": (likeness / 2).softmax(1) @ v,
         "The softmax is missing: the weights of a query are positive and sum to 1.": likeness / 2 @ v,
+        "d is the length of a query, not the number of keys.": (likeness / 6**0.5).softmax(2) @ v,
+        "d is the length of a query, not that of a value.": (likeness / 3**0.5).softmax(2) @ v,
+        "Divide the scores before the softmax, not the weights after it.": likeness.softmax(2) / 2 @ v,
     }
-    from minidiff.nn import attend
-
-    right = attend(q[:, None], k[:, None], v[:, None])[:, 0]
-    close(got, right, "Not softmax(q k^T / √d) v, as minidiff.nn.attend has it.", slips=slips)
-    q, k = torch.randn(1, 3, 9), torch.randn(1, 2, 9)
-    right = attend(q[:, None], k[:, None], k[:, None])[:, 0]
-    close(attempt(q, k, k), right, "Right for vectors of 4 numbers and not for vectors of 9: d is q.shape[2].")
 
 
 @exercise(
@@ -213,18 +243,26 @@ def _(attempt):
     average = attempt(model, (_fill(model, 10.0 * k) for k in range(1, 5)), decay=0.8)
     require(isinstance(average, nn.Module), "Return the averaged model.")
     require(average is not model, "That is the trained model itself: the average is kept and never used. Return it.")
-    require(model.weight.item() == 40, "Training must go on with the model's own weights: average a copy.")
+    trained = model.weight.item()
+    require(trained not in (5, 10), "The training stops at once: go through all ticks, and return after the loop.")
+    require(trained == 40, "Training must go on with the model's own weights: average a copy.")
     mean = average.weight.item()
-    require(mean != 5, "The average has stayed where it began: change its weights in place, or consume the ticks.")
-    slips = {
+    require(mean != 5, "The average has stayed where it began: change its weights in place.")
+    close(mean, _recursion(0.8), "After each tick: decay * average + (1 - decay) * weight.", slips=_wrong_averages())
+    close(average.bias.item(), mean, "Every weight is averaged, the bias too.")
+
+
+def _wrong_averages():
+    return {
         "The last weights, not their average: was the copy made at the end, or overwritten?": 40.0,
         "decay and 1 - decay are swapped: the average moves by a small part, 1 - decay.": _recursion(0.2),
         "The average starts from the weights as they are before training, not from 0.": _recursion(0.8, start=0.0),
         "That is the plain mean of the weights.": 25.0,
+        "decay is an argument: 0.99 is only its default.": _recursion(0.99),
+        "A weight is multiplied by 1 - decay before it is added.": _recursion(0.8, gain=1.0),
+        "The copy is made before the first tick, while the weights are still as they were.": _recursion(0.8, 10.0, 2),
         "All ticks were consumed first: change the average after each of them.": 40 - 35 * 0.8**4,
     }
-    close(mean, _recursion(0.8), "After each tick: decay * average + (1 - decay) * weight.", slips=slips)
-    close(average.bias.item(), mean, "Every weight is averaged, the bias too.")
 
 
 @torch.no_grad()
@@ -234,10 +272,10 @@ def _fill(model, value):
         weight.fill_(value)
 
 
-def _recursion(decay, start=5.0):
+def _recursion(decay, start=5.0, first=1, gain=None):
     mean = start
-    for k in range(1, 5):
-        mean = decay * mean + (1 - decay) * 10 * k
+    for k in range(first, 5):
+        mean = decay * mean + (1 - decay if gain is None else gain) * 10 * k
     return mean
 
 

@@ -27,8 +27,10 @@ def draw_unet(net: UNet, size: int = 16) -> Figure:
         _box(ax, lefts[k], down[k], side=-1)
         _box(ax, rights[k], up[k], side=1)
     _box(ax, lefts[-1], mid, side=0)
-    ax.text(-0.6, 0.45, "noisy picture, time t  →", ha="right", va="center", size=9)
-    ax.text(rights[0][0] + 0.6, 0.45, "→  answer", ha="left", va="center", size=9)
+    for (x, y), name in ((lefts[-2], "down"), (lefts[-1], "mid"), (rights[-2], "up")):
+        ax.text(x, y, name, ha="center", va="center", size=9, color="white")
+    ax.text(-0.6, 0.45, "noisy picture, time t, conv_in  →", ha="right", va="center", size=9)
+    ax.text(rights[0][0] + 0.6, 0.45, "→  out: the answer", ha="left", va="center", size=9)
     ax.set(xlim=(-2.9, rights[0][0] + 2.9), ylim=(-levels - 0.75, 0.7))
     ax.axis("off")
     return figure

@@ -8,15 +8,16 @@ from minidiff.exercises import require, shaped
 
 
 class Spy(nn.Module):
-    """Answers ½ everywhere and keeps what it was asked."""
+    """Answers ½ everywhere, by a weight if one is wanted, and keeps what it was asked."""
 
-    def __init__(self):
+    def __init__(self, weight: bool = False):
         super().__init__()
+        self.level = nn.Parameter(torch.tensor(0.5)) if weight else 0.5
         self.asked = []
 
     def forward(self, x, t, cond=None):
         self.asked.append((x, t))
-        return torch.full_like(x, 0.5)
+        return torch.ones_like(x) * self.level
 
 
 def asked(attempt, x0, path):
@@ -35,15 +36,16 @@ def wave(x, t, cond=None):
     return 0.8 * x + 0.3 * (3 * x + 5 * t.reshape(-1, *[1] * (x.ndim - 1))).sin()
 
 
-def chain(x, path, mean, std, shift=0):
-    """Algorithm 2 with another mean(x, eps, a, b, sigma_t), std(a, b, sigma_t, sigma_s), or a shifted time."""
+def chain(x, path, mean, std, shift=0, last=lambda *_: 0.0):
+    """Algorithm 2 with another mean(x, eps, a, b, sigma_t) or std(a, b, sigma_t, sigma_s), or a slip of its own."""
     generator = seeded(1)
     steps = path.steps
     for i in range(steps, 0, -1):
         (_, sigma_t), (_, sigma_s) = path(i / steps), path((i - 1) / steps)
         a, b = path.transition(i / steps, (i - 1) / steps)
         x = mean(x, wave(x, torch.full((len(x),), (i - shift) / steps)), a, b, sigma_t)
-        x = x + std(a, b, sigma_t, sigma_s) * torch.randn(x.shape, generator=generator) * (i > 1)
+        spread = std if i > 1 else last
+        x = x + spread(a, b, sigma_t, sigma_s) * torch.randn(x.shape, generator=generator)
     return x
 
 
@@ -53,3 +55,38 @@ def mean_of(x, eps, a, b, sigma_t):
 
 def std_of(a, b, sigma_t, sigma_s):
     return sigma_s * b / sigma_t
+
+
+def large(a, b, sigma_t, sigma_s):
+    return b
+
+
+WRONG_MEANS = {  # hint -> the mean with that slip
+    "eps is divided by sigma_t, the standard deviation, not by its square.": (
+        lambda x, eps, a, b, sigma_t: (x - b**2 / sigma_t**2 * eps) / a
+    ),
+    "The mean is divided by a, the root of 1 - beta, not by 1 - beta.": (
+        lambda x, eps, a, b, sigma_t: (x - b**2 / sigma_t * eps) / a**2
+    ),
+    "1 / a multiplies both parts of the mean, x_t and the noise.": (
+        lambda x, eps, a, b, sigma_t: x - b**2 / sigma_t * eps / a
+    ),
+    "The predicted noise is multiplied by b² / sigma_t, not by b / sigma_t.": (
+        lambda x, eps, a, b, sigma_t: (x - b / sigma_t * eps) / a
+    ),
+    "The mean is divided by a, not multiplied by it: a step back makes x larger.": (
+        lambda x, eps, a, b, sigma_t: (x - b**2 / sigma_t * eps) * a
+    ),
+    "The sign: the predicted noise is taken away.": lambda x, eps, a, b, sigma_t: mean_of(x, -eps, a, b, sigma_t),
+}
+WRONG_STDS = {  # hint -> the standard deviation of the fresh noise with that slip
+    "A square root is missing: that is the variance where the noise needs its root, sigma_s b / sigma_t.": (
+        lambda *args: std_of(*args) ** 2
+    ),
+    "That is the large variance, b²: the posterior's std is sigma_s b / sigma_t.": large,
+    "The standard deviation of the noise is sigma_s b / sigma_t: where is the division by sigma_t?": (
+        lambda a, b, sigma_t, sigma_s: b * sigma_s
+    ),
+    "The fresh noise is added after the division by a, not before.": lambda a, *rest: std_of(a, *rest) / a,
+    "The noise is never added: without it this is no draw of the chain.": lambda *_: 0.0,
+}

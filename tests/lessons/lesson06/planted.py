@@ -32,6 +32,11 @@ def loss(
     return squares.sum(1).mean() if reduce == "rows" else getattr(squares, reduce)()
 
 
+def seeded_loss(net, x0, schedule):
+    torch.manual_seed(0)
+    return loss(net, x0, schedule)
+
+
 def bug(**changes):
     return lambda net, x0, schedule: loss(net, x0, schedule, **changes)
 
@@ -54,6 +59,21 @@ def chain(
 
 def walk(**changes):
     return lambda net, x, schedule, generator: chain(net, x, schedule, generator, **changes)
+
+
+def early(net, x, schedule, generator):
+    for i in range(schedule.steps, 0, -1):
+        return x - net(x, torch.full((len(x),), i / schedule.steps), None)
+
+
+class FixedSteps:
+    """A schedule that has 25 steps by heart."""
+
+    def __init__(self, schedule):
+        self.schedule, self.steps, self.transition = schedule, 25, schedule.transition
+
+    def __call__(self, t, like=None):
+        return self.schedule(t, like)
 
 
 def never_used(model, ticks, decay=0.99):
@@ -123,6 +143,8 @@ PLANTED = {
         bug(reduce="sum"),
         bug(reduce="rows"),
         bug(square=False),
+        torch.no_grad()(loss),
+        seeded_loss,
     ],
     "06.ancestral": [
         walk(shift=1),  # off by one of T
@@ -133,6 +155,9 @@ PLANTED = {
         walk(last=True),
         walk(sign=-1),
         walk(own=False),
+        early,
+        lambda net, x, schedule, generator: chain(lambda x, t, _: net(x, t[:1], None), x, schedule, generator),
+        lambda net, x, schedule, generator: chain(net, x, FixedSteps(schedule), generator),
     ],
     "06.waves": [
         lambda t, dim: turn(t, dim).unflatten(1, (2, -1)).mT.flatten(1),
@@ -156,6 +181,8 @@ PLANTED = {
     ],
     "06.average": [
         never_used,
+        lambda model, ticks, decay: next(ticks),
+        lambda model, ticks, decay: averaged(model, ticks),
         copied_late,
         never_updated,
         consumed_first,
