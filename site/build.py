@@ -53,6 +53,7 @@ def lay_out(source: Path, notebooks: list[Path]) -> list[str]:
     for page in HERE.glob("*.md"):
         shutil.copy(page, source)
     shutil.copy(ROOT / "notebooks" / "course.png", source)
+    shutil.copy(ROOT / "notebooks" / "glossary.md", source / "lessons")  # beside the lessons, which link to it
     (source / "api.md").write_text(api(), "utf-8")
     missed = []
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), _ready, (ORDINARY,)) as pool:

@@ -3,6 +3,7 @@
 import functools
 import http.server
 import importlib.util
+import json
 import socket
 import sys
 import threading
@@ -103,3 +104,14 @@ def test_of_what_pip_installs_the_first_that_is_missing_is_named():
     assert install.at(["Starting", coming]) == "Installing Not.There, 2 of 3"
     assert install.at([coming, "Successfully uninstalled pytest-9"]) == "Installing Not.There, 2 of 3"
     assert install.at(["Requirement already satisfied: numpy in ./.venv/lib"]) == "Requirement already satisfied: numpy"
+
+
+def test_in_an_environment_of_its_own_jupyterlab_shows_markdown_as_a_page(monkeypatch, tmp_path):
+    written = tmp_path / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(sys, "base_prefix", str(tmp_path))
+    install.settle()
+    assert not written.exists()  # a Python that others use as well
+    monkeypatch.setattr(sys, "base_prefix", "elsewhere")
+    install.settle()
+    assert json.loads(written.read_text())["@jupyterlab/docmanager-extension:plugin"]["defaultViewers"]

@@ -211,7 +211,7 @@ def rows(page):
 def test_the_glossary_names_what_there_is():
     source = "\n".join(path.read_text("utf-8") for path in (ROOT / "minidiff").rglob("*.py"))
     lessons = {path.name[:2]: path.read_text("utf-8").lower() for path in NOTEBOOKS}
-    found = rows((ROOT / "site" / "glossary.md").read_text("utf-8"))
+    found = rows((ROOT / "notebooks" / "glossary.md").read_text("utf-8"))
     assert len(found) > 60 and len({row[0] for row in found}) == len(found)
     for term, meaning, code, lesson, chinese in found:
         assert meaning and re.search(r"[\u4e00-\u9fff]", chinese), term

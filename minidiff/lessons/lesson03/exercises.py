@@ -13,7 +13,15 @@ from minidiff.lessons.lesson03.probes import awake, coupling_slips, filled, norm
 from minidiff.metrics import bits_per_dim
 
 
-@exercise("03.line", solution=solutions.log_prob_on_a_line, core=True)
+@exercise(
+    "03.line",
+    solution=solutions.log_prob_on_a_line,
+    core=True,
+    hints=(
+        "`(slope,) = torch.autograd.grad(z.sum(), x)` has the slope at each x.",
+        "`-0.5 * (z**2 + math.log(2 * math.pi)) + slope.log()`, and `.detach()` at the end.",
+    ),
+)
 def _(attempt):
     x = torch.linspace(-2, 2, 9)
     got = shaped(attempt(x, torch.sinh), (9,), "One number for each x.")
@@ -47,7 +55,15 @@ def _layer(attempt, *arguments):
     return layer, x, z, log_det
 
 
-@exercise("03.act_norm", solution=solutions.ActNorm, core=True)
+@exercise(
+    "03.act_norm",
+    solution=solutions.ActNorm,
+    core=True,
+    hints=(
+        "`z = (x - self.shift) * self.log_scale.exp()`.",
+        "`self.log_scale.sum().expand(len(x))` is one log_det for all rows. The inverse divides, then shifts back.",
+    ),
+)
 def _(attempt):
     theirs = flow.ActNorm(3).eval()
     theirs.shift.data, theirs.log_scale.data = torch.randn(3), torch.tensor([0.5, -1.0, 0.2])
@@ -70,7 +86,15 @@ def _(attempt):
     close(layer.inverse(z), x, "inverse(forward(x)) is not x: divide by the scale first, then add the shift.")
 
 
-@exercise("03.coupling", solution=solutions.Coupling, core=True)
+@exercise(
+    "03.coupling",
+    solution=solutions.Coupling,
+    core=True,
+    hints=(
+        "`log_s, t = self.scale_shift(x)` in forward, and `self.scale_shift(z)` in inverse: both see the same numbers.",
+        "`(z - t) * (-log_s).exp()` undoes `x * log_s.exp() + t`. The log_det is `log_s.sum(1)`.",
+    ),
+)
 def _(attempt):
     mask = torch.tensor([1.0, 0.0, 1.0])
     net = nn.Linear(3, 6).requires_grad_(False)
@@ -89,7 +113,15 @@ def _(attempt):
     close(layer.inverse(z), x, back, atol=1e-4)
 
 
-@exercise("03.log_prob", solution=solutions.log_prob, core=True)
+@exercise(
+    "03.log_prob",
+    solution=solutions.log_prob,
+    core=True,
+    hints=(
+        "Loop over the layers: `z, log_det = layer(z)`, and add up the log_dets.",
+        "`-0.5 * (z**2 + math.log(2 * math.pi))`, summed over each row, is the log of the standard normal density.",
+    ),
+)
 def _(attempt):
     model = awake(3, couplings=2)
     x = torch.randn(5, 3)
@@ -111,7 +143,12 @@ def _(attempt):
     close(got, model.log_prob(x), "Not log N(z; 0, I) plus the sum of all log_dets.", slips=slips)
 
 
-@exercise("03.bits", solution=solutions.bits, core=True)
+@exercise(
+    "03.bits",
+    solution=solutions.bits,
+    core=True,
+    hints=("Minus the mean, divided by 64 log 2. What does the volume of a cell add?",),
+)
 def _(attempt):
     log_p = 40 + 20 * torch.randn(30)
     nats = -log_p.mean() / 64
@@ -128,7 +165,7 @@ def _(attempt):
     close(attempt(log_p), bits_per_dim(log_p, 64) + 3, "Not -log p / (64 log 2) + 3.", slips=slips)
 
 
-@exercise("03.undo", solution=solutions.undo)
+@exercise("03.undo", solution=solutions.undo, hints=("The last layer is undone first: `reversed(layers)`.",))
 def _(attempt):
     model = awake(2, couplings=3)
     x = torch.randn(7, 2)
@@ -142,7 +179,14 @@ def _(attempt):
         close(got, x, "Not the x that the layers take to z.", slips=slips, rtol=1e-3, atol=1e-3)
 
 
-@exercise("03.squeeze", solution=solutions.squeeze)
+@exercise(
+    "03.squeeze",
+    solution=solutions.squeeze,
+    hints=(
+        "`x[:, 0, 0::2, 0::2]` has the upper left pixel of each block: every second row and column.",
+        "Stack the four of them along dimension 1, row by row.",
+    ),
+)
 def _(attempt):
     x = torch.randn(3, 1, 4, 6)
     hint = "Four channels of half the height and half the width: every second row and column, x[:, 0, 0::2, 0::2]."
@@ -158,7 +202,15 @@ def _(attempt):
     close(got, right, "Channel k is pixel k of each 2x2 block, counted row by row.", slips=slips)
 
 
-@exercise("03.conv1x1", solution=solutions.conv1x1, core=True)
+@exercise(
+    "03.conv1x1",
+    solution=solutions.conv1x1,
+    core=True,
+    hints=(
+        '`torch.einsum("ij,bjhw->bihw", weight, x)` multiplies at each place.',
+        "There are H W blocks: `x.shape[2] * x.shape[3]` times `torch.linalg.slogdet(weight).logabsdet`.",
+    ),
+)
 def _(attempt):
     x = torch.randn(4, 3, 2, 5)
     weight = torch.randn(3, 3)

@@ -1,4 +1,4 @@
-"""The answers of lesson 03: what it writes by hand and what it leaves open, as `solution` shows it, and predictions."""
+"""The answers of lesson 03: the functions that its learner writes, as the notebook shows them, and the predictions."""
 
 import math
 
@@ -9,7 +9,7 @@ from minidiff.exercises.core import question
 
 
 def log_prob_on_a_line(x, f):
-    """x (B,) -> log p(x) in nats, (B,), where z = f(x) is standard normal and f rises. The slope is autograd's."""
+    """log p(x) in nats, (B,), at x (B,), where z = f(x) is standard normal and f rises everywhere."""
     x = x.detach().requires_grad_()
     z = f(x)
     (slope,) = torch.autograd.grad(z.sum(), x)
@@ -17,7 +17,7 @@ def log_prob_on_a_line(x, f):
 
 
 class ActNorm(nn.Module):
-    """One shift and one scale for each of D numbers."""
+    """One shift and one scale for each of D numbers: x (B, D) becomes z (B, D) and log_det (B,)."""
 
     def __init__(self, dims):
         super().__init__()
@@ -32,7 +32,7 @@ class ActNorm(nn.Module):
 
 
 class Coupling(nn.Module):
-    """Numbers with mask 1 stay, and decide how the others are scaled and shifted."""
+    """Numbers with mask 1 stay and decide how the others are scaled and shifted: x (B, D) to z (B, D), log_det (B,)."""
 
     def __init__(self, mask, net):
         super().__init__()
@@ -52,7 +52,7 @@ class Coupling(nn.Module):
 
 
 def log_prob(layers, x):
-    """x (B, D) -> log p(x) in nats, (B,): through all layers, then the standard normal's log, and all log_dets."""
+    """log p(x) in nats, (B,), of x (B, D): each layer takes what the last one gave and returns z and log_det."""
     z, total = x, 0.0
     for layer in layers:
         z, log_det = layer(z)
@@ -61,7 +61,7 @@ def log_prob(layers, x):
 
 
 def bits(log_p):
-    """log p(y) (B,) in nats of digits spread over their cells -> bits for each of the 64 pixels, a number."""
+    """Bits for each of the 64 pixels, a number, from log p(y) (B,) in nats of digits spread over cells of width 1/8."""
     return -log_p.mean() / (64 * math.log(2)) + 3
 
 
@@ -73,20 +73,14 @@ def undo(layers, z):
 
 
 def squeeze(x):
-    """(B, 1, H, W) -> (B, 4, H/2, W/2): the four pixels of each 2x2 block, row by row, become four channels.
-
-    Nothing is lost and nothing is scaled, so its log_det is 0. Now a 1x1 convolution has channels to mix.
-    """
+    """(B, 1, H, W) -> (B, 4, H/2, W/2): the four pixels of each 2x2 block, row by row, become four channels."""
     return torch.stack([x[:, 0, 0::2, 0::2], x[:, 0, 0::2, 1::2], x[:, 0, 1::2, 0::2], x[:, 0, 1::2, 1::2]], 1)
 
 
 def conv1x1(x, weight):
-    """Glow's invertible 1x1 convolution: x (B, C, H, W), weight (C, C) -> z, log_det (B,).
-
-    At each of H W places the C numbers are multiplied by the same matrix, so its log|det| counts H W times.
-    """
+    """x (B, C, H, W), weight (C, C) -> z (B, C, H, W) = weight @ x at each place, and log_det (B,)."""
     z = torch.einsum("ij,bjhw->bihw", weight, x)
-    places = x.shape[2] * x.shape[3]
+    places = x.shape[2] * x.shape[3]  # the matrix acts once at each of them
     log_det = places * torch.linalg.slogdet(weight).logabsdet
     return z, log_det.expand(len(x))
 
