@@ -101,7 +101,7 @@ class Solution:
     body: str
 
     def _repr_markdown_(self) -> str:
-        return f"<details><summary>Solution of {self.name}</summary>\n\n{self.body}\n\n</details>"
+        return _behind_a_click(f"Solution of {self.name}", self.body)
 
     def __repr__(self) -> str:
         return self.body.removeprefix("```python\n").removesuffix("\n```")
@@ -147,7 +147,11 @@ def folded(name: str) -> str:
     several = len(task.hints) > 1
     parts = [(f"Hint {k}" if several else "Hint", hint) for k, hint in enumerate(task.hints, start=1)]
     parts.append(("Solution", task.text()))
-    return "\n".join(f"<details><summary>{title}</summary>\n\n{text}\n\n</details>" for title, text in parts)
+    return "\n".join(_behind_a_click(title, text) for title, text in parts)
+
+
+def _behind_a_click(title: str, text: str) -> str:
+    return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>"
 
 
 def solution(name: str) -> Solution:
