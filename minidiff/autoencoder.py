@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from minidiff.nn import conv_decoder, conv_encoder
 from minidiff.support import expect
 from minidiff.support.parts import part
+from minidiff.support.rng import randn
 
 
 @part
@@ -36,13 +37,13 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """(B, C, size, size) -> (B, code), any real numbers: nothing tells them where to lie."""
-        expect.tensor("x", x, f"B {self.channels} {self.size} {self.size}")
-        return expect.tensor("encoder(x)", self.encoder(x), f"{len(x)} {self.code}")
+        self._check(x)
+        return expect.tensor("encoder(x)", self.encoder(x), f"{len(x)} {self.code}", like=x)
 
     def decode(self, z: Tensor) -> Tensor:
         """(B, code) -> (B, C, size, size), near [-1, 1] but not clamped to it."""
-        x = self.decoder(expect.tensor("z", z, f"B {self.code}"))
-        return expect.tensor("decoder(z)", x, f"{len(z)} {self.channels} {self.size} {self.size}")
+        x = self.decoder(expect.tensor("z", z, f"B {self.code}", like=next(self.parameters(), None)))
+        return expect.tensor("decoder(z)", x, f"{len(z)} {self.channels} {self.size} {self.size}", like=z)
 
     def forward(self, x: Tensor) -> Tensor:
         """The reconstruction decode(encode(x))."""
@@ -50,8 +51,13 @@ class Autoencoder(nn.Module):
 
     def loss(self, x: Tensor) -> Tensor:
         """Mean squared error a pixel between x and the reconstruction of x, or of x + noise * eps. A scalar."""
+        self._check(x)
         seen = x + self.noise * torch.randn_like(x) if self.noise else x
         return F.mse_loss(self(seen), x)
+
+    def _check(self, x: Tensor) -> None:
+        shape = f"B {self.channels} {self.size} {self.size}"
+        expect.tensor("x", x, shape, like=next(self.parameters(), None), scaled=True)
 
 
 class LinearCode:
@@ -80,10 +86,11 @@ class GaussianCodes:
 
     def __init__(self, z: Tensor):
         expect.tensor("z", z, "N code", finite=True, rows=2)
+        z = z.to(torch.promote_types(z.dtype, torch.float32))  # torch has no Cholesky factor in half precision
         self.mean = z.mean(0)
         self.scale = torch.linalg.cholesky(torch.cov(z.T).reshape(z.shape[1], -1) + 1e-6 * torch.eye(z.shape[1]).to(z))
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """n codes (n, code) = mean + L eps, with L the Cholesky factor of the codes' covariance."""
-        eps = torch.randn(expect.integer("n", n, 1), len(self.mean), generator=generator).to(self.mean)
+        eps = randn((expect.integer("n", n, 1), len(self.mean)), torch.empty(()), generator).to(self.mean)
         return self.mean + eps @ self.scale.T

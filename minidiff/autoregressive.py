@@ -20,6 +20,7 @@ def to_levels(x: Tensor, levels: int = LEVELS) -> Tensor:
     ValueError for values off the levels.
     """
     expect.tensor("x", x, "B 1 H W", finite=True, low=-1, high=1)
+    levels = expect.integer("levels", levels, 2)
     k = _nearest(x[:, 0], levels)
     if not torch.equal(from_levels(k, levels)[:, 0], x[:, 0]):
         told = "k/8 - 1 with k = 0 … 16 (digits of size 8)" if levels == LEVELS else f"2 k / {levels - 1} - 1"
@@ -28,7 +29,8 @@ def to_levels(x: Tensor, levels: int = LEVELS) -> Tensor:
 
 
 def from_levels(k: Tensor, levels: int = LEVELS) -> Tensor:
-    """Levels (B, H, W) -> pictures (B, 1, H, W) in [-1, 1]."""
+    """Levels (B, H, W), whole numbers 0 … levels - 1 -> pictures (B, 1, H, W) in [-1, 1]."""
+    k = expect.integers("k", k, "B H W", 0, expect.integer("levels", levels, 2) - 1)
     return k[:, None].float() / ((levels - 1) / 2) - 1
 
 
@@ -51,6 +53,8 @@ class MaskedConv(nn.Conv2d):
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, H, W) -> (B, channels_out, H, W)."""
+        expect.tensor("x", x, f"B {self.in_channels} H W", like=self.weight)
         return F.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)
 
 
@@ -59,6 +63,7 @@ class MaskedBlock(nn.Module):
 
     def __init__(self, width: int, dropout: float):
         super().__init__()
+        self.width = expect.integer("width", width, 1)
         self.body = nn.Sequential(
             nn.SiLU(),
             nn.Conv2d(width, width, 1),
@@ -70,6 +75,8 @@ class MaskedBlock(nn.Module):
         )
 
     def forward(self, h: Tensor) -> Tensor:
+        """(B, width, H, W) -> the same shape."""
+        expect.tensor("h", h, f"B {self.width} H W", like=self.body[1].weight)
         return h + self.body(h)
 
 
@@ -108,11 +115,11 @@ class PixelModel(nn.Module):
 
         (B, levels, H, W) for grey pictures, (B, levels, C, H, W) for others.
         """
-        if (y is None) != (self.label_embed is None):
-            raise ValueError(f"y: got {'none' if y is None else 'labels'}, but the model has {self.classes} classes")
-        h = self.conv_in(self._read(x)) + self.pos_embed
-        if self.label_embed is not None:
-            h = h + self.label_embed(expect.labels("y", y, self.classes, len(x)))[:, :, None, None]
+        read = self._read(x)
+        y = expect.condition("y", y, self.classes, len(x))
+        h = self.conv_in(read) + self.pos_embed
+        if y is not None:
+            h = h + self.label_embed(y)[:, :, None, None]
         logits = self.head(self.blocks(h))  # (B, levels, H, W C)
         channels = self.shape[0]
         return logits if channels == 1 else logits.unflatten(3, (-1, channels)).permute(0, 1, 4, 2, 3)
@@ -124,13 +131,15 @@ class PixelModel(nn.Module):
 
     def log_prob_unlabelled(self, x: Tensor) -> Tensor:
         """Exact log p(x) = log (1/K) Σ_y p(x | y) in nats, (B,): the label summed out, where the model has one."""
+        self._read(x)
         if not self.classes:
             return self.log_prob(x)
         each = [self.log_prob(x, torch.full((len(x),), y, device=x.device)) for y in range(self.classes)]
         return torch.logsumexp(torch.stack(each), 0) - math.log(self.classes)
 
     def loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """-log p(x | y) in nats a number, a scalar. Values are rounded to the levels unchecked: no wait for a GPU."""
+        """-log p(x | y) in nats a number, a scalar. Values in [-1, 1] are rounded to the levels."""
+        expect.unit("x", x, f"B {' '.join(map(str, self.shape))}", self.pos_embed)
         levels = _nearest(x if self.shape[0] > 1 else x[:, 0], self.levels)
         return self._surprise(x, levels, y).mean()
 
@@ -152,7 +161,7 @@ class PixelModel(nn.Module):
         where what is known comes first, such as an upper half. Known pixels further on are kept, but not looked at.
         """
         channels, height, row = self.shape
-        expect.tensor("x", x, f"B {channels} {height} {row}")
+        expect.tensor("x", x, f"B {channels} {height} {row}", like=self.pos_embed)
         if not isinstance(known, Tensor) or known.dtype != torch.bool or known.shape != (height, row):
             got = tuple(getattr(known, "shape", ())) or type(known).__name__
             raise ValueError(f"known: got {got}, expected a bool tensor ({height}, {row}), True where x is known")
@@ -168,17 +177,15 @@ class PixelModel(nn.Module):
         if labels is None:
             n = expect.integer("n", n, 1)
             labels = torch.arange(n, device=self.pos_embed.device) % self.classes if self.classes else n
-        elif self.classes:
-            labels = expect.labels("labels", labels, self.classes, n)
         else:
-            raise ValueError("labels: got some, expected None: the model has no classes")
+            labels = expect.condition("labels", labels, self.classes, expect.integer("n", n, 1))
         *_, x = self.paint(labels, temperature, generator)
         return x
 
     def _read(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, 1, H, W C): the numbers in the order in which they are read."""
         channels, height, row = self.shape
-        expect.tensor("x", x, f"B {channels} {height} {row}")
+        expect.tensor("x", x, f"B {channels} {height} {row}", like=self.pos_embed)
         return x if channels == 1 else x.permute(0, 2, 3, 1).flatten(2)[:, None]
 
     def _unread(self, levels: Tensor) -> Tensor:
@@ -192,7 +199,8 @@ class PixelModel(nn.Module):
     def _asked(self, labels) -> tuple[int, Tensor | None]:
         if not self.classes:
             return expect.integer("labels", labels, 1), None
-        return len(expect.labels("labels", labels, self.classes)), labels
+        labels = expect.labels("labels", labels, self.classes)
+        return len(labels), labels.to(self.pos_embed.device)
 
     @torch.no_grad()
     def _paint(self, x, known, labels, temperature, generator):
@@ -212,26 +220,35 @@ class IndependentPixels:
     """
 
     def __init__(self, x: Tensor, y: Tensor, classes: int = 10):
-        expect.labels("y", y, classes, len(x))
         seen = F.one_hot(to_levels(x), LEVELS).float()  # (N, 8, 8, 17)
+        y = expect.labels("y", y, classes, len(x))
         counts = torch.stack([seen[y == label].sum(0) for label in range(classes)]) + 1
         self.log_probs = (counts / counts.sum(-1, keepdim=True)).log()  # (classes, 8, 8, 17)
 
     def log_prob(self, x: Tensor, y: Tensor) -> Tensor:
         """Exact log p(x | y) in nats, (B,)."""
-        return self.log_probs[y].gather(-1, to_levels(x)[..., None]).sum((1, 2, 3))
+        classes, height, width, _ = self.log_probs.shape
+        levels = to_levels(expect.tensor("x", x, f"B 1 {height} {width}"))
+        y = expect.labels("y", y, classes, len(x))
+        return self.log_probs[y].gather(-1, levels[..., None]).sum((1, 2, 3))
 
     def sample(self, n: int, labels: Tensor | None = None, temperature: float = 1.0, generator=None) -> Tensor:
         """n pictures (n, 1, 8, 8), every pixel drawn by itself."""
-        labels = torch.arange(expect.integer("n", n, 1)) % len(self.log_probs) if labels is None else labels
+        n = expect.integer("n", n, 1)
+        labels = torch.arange(n) % len(self.log_probs) if labels is None else labels
         logits = self.log_probs[expect.labels("labels", labels, len(self.log_probs), n)].flatten(0, 2)
         levels = draw(logits, expect.number("temperature", temperature, 0), generator)
         return from_levels(levels.reshape(n, 8, 8))
 
 
 def draw(logits: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-    """One index (B,) from each row of softmax(logits / temperature); at temperature 0 the largest."""
-    if temperature == 0:
+    """One index (B,) from each row of softmax(logits / temperature); at temperature 0 the largest.
+
+    logits: (B, K), finite.
+    """
+    expect.tensor("logits", logits, "B K")
+    expect.generator("generator", generator)
+    if expect.number("temperature", temperature, 0) == 0:
         return logits.argmax(-1)
     chances = (logits / temperature).softmax(-1)
     where = chances.device if generator is None else generator.device  # so that a CPU seed serves every device

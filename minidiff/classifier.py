@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minidiff.nn import FiLM, group_norm, time_mlp
+from minidiff.schedule import Schedule
 from minidiff.support import expect
 from minidiff.support.parts import part
 
@@ -46,7 +47,7 @@ class Classifier(nn.Module):
         `metrics` compares pictures in these.
         """
         size = self.size
-        expect.tensor("x", x, f"B {self.channels} H W")
+        expect.tensor("x", x, f"B {self.channels} H W", like=next(self.parameters()), scaled=True)
         if x.shape[2:] == (size // 2, size // 2):
             x = F.interpolate(x, size=(size, size), mode="bilinear")
         return self.body(expect.tensor("x", x, f"B {self.channels} {size} {size}"))
@@ -58,7 +59,7 @@ class Classifier(nn.Module):
     def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Cross-entropy in nats ("loss") and the share of right answers ("accuracy")."""
         logits = self(x)
-        return {"loss": F.cross_entropy(logits, y), "accuracy": (logits.argmax(1) == y).float().mean()}
+        return _marked(logits, expect.labels("y", y, self.classes, len(x)))
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy of the labels y (B,) in nats, a scalar."""
@@ -78,6 +79,8 @@ class NoisyClassifier(nn.Module):
 
     def __init__(self, schedule, classes: int = 10, width: int = 24, size: int = 16, channels: int = 1):
         super().__init__()
+        if not isinstance(schedule, Schedule):
+            raise TypeError(f"schedule: got {type(schedule).__name__}, expected a Schedule")
         self.schedule = schedule
         self.classes = expect.integer("classes", classes, 2)
         self.width = expect.integer("width", width, 1)
@@ -100,26 +103,39 @@ class NoisyClassifier(nn.Module):
 
     def forward(self, x: Tensor, t) -> Tensor:
         """Logits (B, classes) of the noisy pictures x (B, channels, size, size) at time t, () or (B,)."""
-        h = expect.tensor("x", x, f"B {self.channels} {self.size} {self.size}")
-        told = self.time_embed(torch.as_tensor(t).to(x))
+        like = next(self.parameters())
+        h = expect.tensor("x", x, f"B {self.channels} {self.size} {self.size}", like=like)
+        t = torch.as_tensor(t) if isinstance(t, float | int) else t
+        told = self.time_embed(expect.tensor("t", t, f"{len(x)}" if getattr(t, "ndim", 1) else "").to(x))
         for layer, norm, film in zip(self.layers, self.norms, self.films):
             h = F.silu(film(norm(layer(h)), told))
         return self.head(h)
 
     def log_prob(self, labels: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         """(x_t, t) -> log p(label | x_t, t) in nats, (B,), for those labels (B,): what `classifier_guidance` takes."""
-        expect.labels("labels", labels, self.classes)
-        return lambda x, t: -F.cross_entropy(self(x, t), labels, reduction="none")
+        labels = expect.labels("labels", labels, self.classes)
+
+        def log_prob(x: Tensor, t) -> Tensor:
+            expect.tensor("x", x, f"{len(labels)} {self.channels} {self.size} {self.size}")  # a picture for each label
+            return -F.cross_entropy(self(x, t), labels, reduction="none")
+
+        return log_prob
 
     def terms(self, x0: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Cross-entropy in nats ("loss") and share of right answers ("accuracy") on pictures that are noised here."""
+        shape = f"B {self.channels} {self.size} {self.size}"
+        expect.tensor("x0", x0, shape, like=next(self.parameters()), scaled=True)
+        y = expect.labels("y", y, self.classes, len(x0))
         t = self.schedule.spread(len(x0))
-        logits = self(self.schedule.add_noise(x0, t, torch.randn_like(x0)), t)
-        return {"loss": F.cross_entropy(logits, y), "accuracy": (logits.argmax(1) == y).float().mean()}
+        return _marked(self(self.schedule.add_noise(x0, t, torch.randn_like(x0)), t), y)
 
     def loss(self, x0: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy of the labels y (B,) in nats, a scalar."""
         return self.terms(x0, y)["loss"]
+
+
+def _marked(logits: Tensor, y: Tensor) -> dict[str, Tensor]:
+    return {"loss": F.cross_entropy(logits, y), "accuracy": (logits.argmax(1) == y).float().mean()}
 
 
 def _fourfold(size: int) -> int:

@@ -4,6 +4,7 @@ The network predicts o = p x0 + q eps; which (p, q) it is, is a row of `PREDICTS
 with the estimate of x0, and neither samplers nor guidance have to know.
 """
 
+import inspect
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -76,7 +77,7 @@ class Denoiser(nn.Module):
         super().__init__()
         if not isinstance(schedule, Schedule):
             raise TypeError(f"schedule: got {type(schedule).__name__}, expected a Schedule")
-        self.net = net
+        self.net = _takes_three(net)
         self.schedule = schedule
         self.null = _plain(null)
         self.predict = expect.choice("predict", predict, PREDICTS)
@@ -99,28 +100,30 @@ class Denoiser(nn.Module):
         Solved from x = alpha x0 + sigma eps and o = p x0 + q eps. At t = 0 that is x itself, but for "x0", which
         answers o.
         """
-        alpha, sigma = self.schedule(t, like=expect.tensor("x", x, "B ..."))
-        o = self._net(x, t, cond, alpha, sigma)
+        alpha, sigma = self.schedule(t, like=expect.tensor("x", x, "B ...", like=self._weight()))
+        o = self._net(x, t, self._cond(cond, len(x)), alpha, sigma)
         if self.predict == "x0":
             return o
         p, q = PREDICTS[self.predict](alpha, sigma)
         return (q * x - sigma * o) / (q * alpha - p * sigma)
 
     def losses(self, x0: Tensor, t, eps: Tensor, cond: Tensor | None = None) -> Tensor:
-        """The mean squared error of the prediction for each row, (B,), at the given times and noise."""
-        alpha, sigma = self.schedule(t, like=x0)
-        o = self._net(self.schedule.add_noise(x0, t, eps), t, cond, alpha, sigma)
-        p, q = PREDICTS[self.predict](alpha, sigma)
-        return F.mse_loss(o, p * x0 + q * eps, reduction="none").flatten(1).mean(1)
+        """The mean squared error of the prediction for each row, (B,), at the given times and noise.
+
+        x0, eps (B, ...), t () or (B,), cond as the network takes it, null too.
+        """
+        return self._losses(x0, t, eps, self._cond(cond, self._data(x0)))
 
     def loss(self, x0: Tensor, cond: Tensor | None = None, eps: Tensor | None = None) -> Tensor:
         """DDPM's simple loss (2006.11239, eq. 14), a scalar, t and its weight as they were chosen when it was built.
 
-        eps is drawn from N(0, I), or given, of x0's shape: see `PairedDenoiser`.
+        eps is drawn from N(0, I), or given, of x0's shape: see `PairedDenoiser`. ValueError for x0 in levels 0 … 255,
+        and for labels beyond the network's own, as `null` is: `losses` takes rows without a label.
         """
+        cond = self._known(cond, self._data(x0))
         t = self._times(len(x0))
         eps = torch.randn_like(x0) if eps is None else eps
-        losses = self.losses(x0, t, eps, self._dropped(cond))
+        losses = self._losses(x0, t, eps, self._dropped(cond))
         return losses.mean() if self.weight is None else (self._weights(t).to(losses) * losses).mean()
 
     def _times(self, n: int) -> Tensor:
@@ -150,16 +153,42 @@ class Denoiser(nn.Module):
         weight = WEIGHTS[self.weight](log_snr) if isinstance(self.weight, str) else self.weight(log_snr)
         return expect.tensor("weight(log_snr)", weight, f"{len(t)}") * (sigma / (q * alpha - p * sigma)).square()
 
+    def _weight(self) -> Tensor | None:
+        """One that x must be like, unless the net casts x itself, as one with weights in half precision does."""
+        return None if getattr(self.net, "casts", False) else next(self.parameters(), None)
+
+    def _data(self, x0: Tensor) -> int:
+        """The rows of x0, once it is known to be data that the network can be trained on."""
+        return len(expect.tensor("x0", x0, "B ...", like=self._weight(), scaled=True))
+
+    def _cond(self, cond, rows: int):
+        """A condition for each row: a tensor, or whole numbers that become one."""
+        if cond is None or isinstance(cond, Tensor) and cond.is_floating_point():
+            return cond if cond is None else expect.tensor("cond", cond, f"{rows} ...")
+        return expect.integers("cond", cond, f"{rows} ...")
+
+    def _known(self, cond, rows: int):
+        """The same in training, where labels counted from 1 would teach the last of them as "no label"."""
+        classes = getattr(self.net, "classes", 0)
+        labels = cond is not None and isinstance(classes, int) and classes and not isinstance(self.null, list)
+        return expect.labels("cond", cond, classes, rows) if labels else self._cond(cond, rows)
+
+    def _losses(self, x0: Tensor, t, eps: Tensor, cond: Tensor | None) -> Tensor:
+        alpha, sigma = self.schedule(t, like=x0)
+        o = self._net(self.schedule.add_noise(x0, t, eps), t, cond, alpha, sigma)
+        p, q = PREDICTS[self.predict](alpha, sigma)
+        return F.mse_loss(o, p * x0 + q * eps, reduction="none").flatten(1).mean(1)
+
     def _net(self, x: Tensor, t, cond: Tensor | None, alpha: Tensor, sigma: Tensor) -> Tensor:
         t = torch.as_tensor(t).to(x).expand(len(x))  # (B,)
         if cond is None and self.null is not None:
             cond = torch.tensor(self.null, device=x.device).expand(len(x), *torch.tensor(self.null).shape)
         o = self.net(x / (alpha.square() + sigma.square()).sqrt(), t, cond)
         if not isinstance(o, Tensor):
-            raise TypeError(f"net: got {type(o).__name__} from it, expected a tensor of x's shape, {tuple(x.shape)}")
-        if o.shape != x.shape:
-            raise ValueError(f"net: got shape {tuple(o.shape)} from it, expected that of x, {tuple(x.shape)}")
-        return o
+            inside = ".sample" if hasattr(o, "sample") else "first entry"
+            told = f"expected a tensor of x's shape, {tuple(x.shape)}: its {inside}, perhaps"
+            raise TypeError(f"net(x, t, cond): got {type(o).__name__}, {told}")
+        return expect.alike("net(x, t, cond)", o, "x", x)
 
     def _dropped(self, cond: Tensor | None) -> Tensor | None:
         """`cond` with a share `drop` of its rows replaced by null, in training only."""
@@ -198,6 +227,7 @@ class VariationalDenoiser(Denoiser):
         for name in ("focus", "weight", "times"):
             if getattr(self, name) is not None:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected None: the bound has its own")
+        cond = self._known(cond, self._data(x0))
         t = self._times(len(x0))
         terms = bound_terms(partial(self, cond=self._dropped(cond)), self.schedule, x0, t, torch.randn_like(x0))
         return terms.mean() * self.schedule.steps / x0[0].numel()
@@ -211,12 +241,15 @@ def bound_terms(denoise, schedule: Schedule, x0: Tensor, t: Tensor, eps: Tensor,
     The last step, to s = 0, pays -log of the probability of x0's level: N(estimate, sigma_t²) over the bin around it,
     the outermost bins open (eq. 13). x0 holds levels k/8 - 1.
     """
+    expect.function("denoise", denoise, "(x, t) -> x0")
     expect.choice("variance", variance, ("small", "large"))
+    expect.tensor("x0", x0, "B ...")
+    t = expect.tensor("t", t, f"{len(x0)}")
     s = (t - 1 / schedule.steps).clamp(min=0)
     last = s < 0.5 / schedule.steps  # s = 0 up to rounding
     before = torch.where(last, t / 2, s)  # any time in place of s = 0, where the SNR is infinite
     snr = schedule.log_snr(before).exp() - schedule.log_snr(t).exp()
-    estimate = denoise(schedule.add_noise(x0, t, eps), t)
+    estimate = expect.alike("denoise(x, t)", denoise(schedule.add_noise(x0, t, eps), t), "x0", x0)
     kl = 0.5 * snr.to(x0) * (x0 - estimate).square().flatten(1).sum(1)
     if variance == "large":
         ratio = (schedule(before)[1] / schedule(t)[1]).to(x0)  # std of q(x_s | x_t, x0) over that of q(x_t | x_s)
@@ -231,6 +264,7 @@ def bound(denoise, schedule: Schedule, x0: Tensor, draws: int = 100, variance: s
 
     Each row is looked at `draws` times, once in each of as many equal stretches of schedule.grid.
     """
+    expect.tensor("x0", x0, "B ...")
     draws = expect.integer("draws", draws, 1, schedule.steps)
     alpha, sigma = schedule(1.0)
     total = (float(alpha / sigma) ** 2 / 2) * x0.square().flatten(1).sum(1)  # KL(q(x_1 | x0) || prior)
@@ -244,6 +278,7 @@ def bound(denoise, schedule: Schedule, x0: Tensor, draws: int = 100, variance: s
 
 def _level_log_prob(x0: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """log of the mass of N(mean, std²) in the bin of 1/8 around x0, open at -1 and 1; of x0's shape, finite."""
+    x0, mean, std = (value.to(torch.promote_types(value.dtype, torch.float32)) for value in (x0, mean, std))
     low = torch.where(x0 < -1 + LEVEL / 2, -FAR, x0 - LEVEL / 2)
     high = torch.where(x0 > 1 - LEVEL / 2, FAR, x0 + LEVEL / 2)
     low = (low - mean) / std
@@ -253,6 +288,16 @@ def _level_log_prob(x0: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     top = torch.special.log_ndtr(high)
     rest = torch.special.log_ndtr(low)
     return top + torch.log(-torch.expm1((rest - top).clamp(max=-1e-6)))
+
+
+def _takes_three(net: nn.Module) -> nn.Module:
+    """`net` if it can be called as net(x, t, cond)."""
+    takes = inspect.signature(getattr(expect.function("net", net, "(x, t, cond)"), "forward", net))
+    try:
+        takes.bind(None, None, None)
+    except TypeError as error:
+        raise TypeError(f"net: got one that is called with {takes}, expected (x, t, cond=None)") from error
+    return net
 
 
 def _focus(times) -> tuple[float, float] | None:

@@ -97,6 +97,7 @@ def floors(train: Tensor, held_out: Tensor, features: Callable, seed: int = 0) -
 
 @torch.no_grad()
 def _describe(features: Callable, images: Tensor) -> Tensor:
+    expect.function("features", features, "of pictures (B, C, H, W) -> (B, D)")
     parts = images.split(256)
     return torch.cat([expect.tensor("features(images)", features(x), f"{len(x)} D", finite=True) for x in parts])
 

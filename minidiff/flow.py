@@ -29,13 +29,18 @@ class ActNorm(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, D) -> z (B, D) and log|det dz/dx| (B,), which is the same for every x."""
+        self._check("x", x)
         if self.training and not self.initialized:
             self._start(x)
         return (x - self.shift) * self.log_scale.exp(), self.log_scale.sum().expand(len(x))
 
     def inverse(self, z: Tensor) -> Tensor:
         """z (B, D) -> x (B, D)."""
+        self._check("z", z)
         return z * (-self.log_scale).exp() + self.shift
+
+    def _check(self, name: str, x: Tensor) -> None:
+        expect.tensor(name, x, f"B {len(self.shift)}", like=self.shift)
 
     @torch.no_grad()
     def _start(self, x: Tensor) -> None:
@@ -63,11 +68,13 @@ class Logit(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, D) -> z (B, D) and log|det dz/dx| (B,); NaN for an x beyond the range and its margin."""
+        expect.tensor("x", x, "B D")
         p = self.margin + (x - self.low) * self.slope
         return torch.logit(p), (math.log(self.slope) - p.log() - torch.log1p(-p)).sum(1)
 
     def inverse(self, z: Tensor) -> Tensor:
         """z (B, D) -> x (B, D)."""
+        expect.tensor("z", z, "B D")
         return (z.sigmoid() - self.margin) / self.slope + self.low
 
 
@@ -86,17 +93,23 @@ class Coupling(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, D) -> z (B, D) and log|det dz/dx| (B,): the sum of log_s, as the Jacobian is triangular."""
-        log_s, t = self.scale_shift(x)
+        log_s, t = self._scale_shift("x", x)
         return x * log_s.exp() + t, log_s.sum(1)
 
     def inverse(self, z: Tensor) -> Tensor:
         """z (B, D) -> x (B, D)."""
-        log_s, t = self.scale_shift(z)
+        log_s, t = self._scale_shift("z", z)
         return (z - t) * (-log_s).exp()
 
     def scale_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """log_s and t (B, D) from x or from z, which agree where the mask is 1; both are 0 there."""
-        log_s, t = (self.net(x * self.mask) * (1 - self.mask).repeat(2)).chunk(2, dim=1)
+        return self._scale_shift("x", x)
+
+    def _scale_shift(self, name: str, x: Tensor) -> tuple[Tensor, Tensor]:
+        dims = len(self.mask)
+        expect.tensor(name, x, f"B {dims}", like=self.mask)
+        answer = expect.tensor("net(x)", self.net(x * self.mask), f"{len(x)} {2 * dims}", like=x)
+        log_s, t = (answer * (1 - self.mask).repeat(2)).chunk(2, dim=1)
         return (torch.zeros_like(log_s) if self.additive else BOUND * torch.tanh(log_s / BOUND)), t
 
 
@@ -168,11 +181,12 @@ class Flow(nn.Module):
         (Theis et al., arXiv:1511.01844, section 3.1).
         """
         width = expect.number("bin", self.bin, 1e-9)  # without cells there are no levels to speak of
+        self._levels(x)
         return self.log_prob(dequantise(x, width, generator)) + self.dims * math.log(width)
 
     def terms(self, x: Tensor) -> dict[str, Tensor]:
         """Nats a number: "prior", -log N(z; 0, I); "log_det", the volume's share; "loss" = prior - log_det = -log p."""
-        z, log_det = self(dequantise(x, self.bin))
+        z, log_det = self(dequantise(self._levels(x), self.bin))
         prior = 0.5 * (z.square() + math.log(2 * math.pi)).mean()
         log_det = log_det.mean() / self.dims
         return {"loss": prior - log_det, "prior": prior, "log_det": log_det}
@@ -194,13 +208,22 @@ class Flow(nn.Module):
         x = self.inverse(temperature * z)
         return ((x / self.bin).floor() * self.bin).clamp(-1, 1) if self.bin else x
 
+    def _levels(self, x: Tensor) -> Tensor:
+        """x, data: in [-1, 1] where they are levels."""
+        shape = " ".join(["B", *map(str, self.shape)])
+        like = next(self.parameters())
+        return expect.unit("x", x, shape, like) if self.bin else expect.tensor("x", x, shape, like=like, scaled=True)
+
     def _rows(self, name: str, x: Tensor) -> Tensor:
-        return expect.tensor(name, x, " ".join(["B", *map(str, self.shape)])).flatten(1)
+        shape = " ".join(["B", *map(str, self.shape)])
+        return expect.tensor(name, x, shape, like=next(self.parameters())).flatten(1)
 
 
 def dequantise(x: Tensor, bin: float, generator: torch.Generator | None = None) -> Tensor:
     """y = x + bin u, u uniform in [0, 1): levels, spread over the cells that begin at them. The same shape as x."""
-    if not bin:
+    expect.tensor("x", x, "...")
+    expect.generator("generator", generator)
+    if not expect.number("bin", bin, 0):
         return x
     where = generator.device if generator is not None else x.device
     return x + bin * torch.rand(x.shape, generator=generator, device=where, dtype=x.dtype).to(x.device)
@@ -211,6 +234,7 @@ def masks(shape: tuple[int, ...]) -> list[Tensor]:
 
     Every number is changed once in two couplings. For points (2,): (1, 0), then (0, 1).
     """
+    shape = [expect.integer("shape", side, 1) for side in shape]
     places = torch.stack(torch.meshgrid(*map(torch.arange, shape), indexing="ij")).sum(0).flatten()
     return [((places + turn + 1) % 2).float() for turn in range(2)]
 

@@ -22,10 +22,12 @@ class NonSaturating:
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """-E[log D(real)] - E[log(1 - D(fake))] with D = sigmoid(score); scores (B,) -> ()."""
+        _scores(real=real, fake=fake)
         return F.softplus(-real).mean() + F.softplus(fake).mean()
 
     def generator(self, fake: Tensor) -> Tensor:
         """-E[log D(fake)]."""
+        _scores(fake=fake)
         return F.softplus(-fake).mean()
 
 
@@ -39,24 +41,28 @@ class Wasserstein:
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """E[D(fake)] - E[D(real)]; scores (B,) -> ()."""
+        _scores(real=real, fake=fake)
         return fake.mean() - real.mean()
 
     def generator(self, fake: Tensor) -> Tensor:
         """-E[D(fake)]."""
+        _scores(fake=fake)
         return -fake.mean()
 
 
 def gradient_penalty(score, real: Tensor, fake: Tensor) -> Tensor:
     """E[(|grad score(x)| - 1)²] at x drawn evenly on the lines from real to fake, row by row: a number ().
 
-    score: (B, ...) -> (B,). Gulrajani et al., arXiv:1704.00028, equation 3, without its factor lambda.
-    ValueError for real and fake of unequal shapes.
+    score: (B, ...) -> (B,) or (B, 1). Gulrajani et al., arXiv:1704.00028, equation 3, without its factor lambda.
+    ValueError for real and fake of unequal shapes, and for scores of another one.
     """
-    if real.shape != fake.shape:
-        raise ValueError(f"fake: got shape {tuple(fake.shape)}, expected that of real, {tuple(real.shape)}")
+    expect.alike("fake", fake, "real", real, "B ...")
     at = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device, dtype=real.dtype)
     x = (at * real + (1 - at) * fake).detach().requires_grad_()
-    (slope,) = torch.autograd.grad(score(x).sum(), x, create_graph=True)
+    scores = expect.function("score", score, "of x (B, ...)")(x)
+    if scores.shape != (len(x), 1):
+        expect.tensor("score(x)", scores, f"{len(x)}")
+    (slope,) = torch.autograd.grad(scores.sum(), x, create_graph=True)
     return ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
 
 
@@ -80,7 +86,8 @@ class Generator(nn.Module):
             self.net = nn.Sequential(conv_decoder(code + classes, size, channels, width), nn.Tanh())
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        expect.tensor("z", z, f"B {self.code}")
+        """z (B, code) and labels y (B,) where there are classes -> x."""
+        expect.tensor("z", z, f"B {self.code}", like=next(self.parameters()))
         return self.net(torch.cat([z, one_hot(y, self.classes, z)], 1))
 
 
@@ -106,7 +113,8 @@ class Discriminator(nn.Module):
             self.net = conv_encoder(1, size, channels + classes, width)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        expect.tensor("x", x, " ".join(map(str, ("B", *self.shape))))
+        """x (B, *shape) and labels y (B,) where there are classes -> scores (B,)."""
+        expect.tensor("x", x, " ".join(map(str, ("B", *self.shape))), like=next(self.parameters()))
         planes = one_hot(y, self.classes, x).view(len(x), -1, *[1] * (x.ndim - 2))
         return self.net(torch.cat([x, planes.expand(-1, -1, *x.shape[2:])], 1))[:, 0]
 
@@ -152,10 +160,9 @@ class GAN(nn.Module):
 
     def discriminator_terms(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """The discriminator's loss against as many fakes as there are real x, with the penalty's part of it."""
+        expect.tensor("x", x, "B ...", like=next(self.parameters()), scaled=True)
         with torch.no_grad():
-            fake = self.fake(self.codes(len(x)), y)
-        if fake.shape != x.shape:
-            raise ValueError(f"generator(z): got shape {tuple(fake.shape)}, expected that of x, {tuple(x.shape)}")
+            fake = expect.alike("generator(z)", self.fake(self.codes(len(x)), y), "x", x)
         loss = self.objective.discriminator(self.score(x, y), self.score(fake, y))
         if not self.penalty:
             return {"loss": loss}
@@ -168,22 +175,26 @@ class GAN(nn.Module):
 
     def fake(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """What the generator makes of codes z (B, code), and of labels where there are classes."""
-        one_hot(y, self.classes, z)  # refuses labels where there are none, or the other way round
+        expect.tensor("z", z, f"B {self.code}", like=next(self.parameters()))
+        y = expect.condition("y", y, self.classes, len(z))
         return self.generator(z) if y is None else self.generator(z, y)
 
     def score(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The discriminator's score of x, (B,). ValueError where a network of one's own gives another shape."""
-        one_hot(y, self.classes, x)
+        expect.tensor("x", x, "B ...", like=next(self.parameters()))
+        y = expect.condition("y", y, self.classes, len(x))
         score = self.discriminator(x) if y is None else self.discriminator(x, y)
         if isinstance(score, Tensor) and score.shape == (len(x), 1):
             score = score[:, 0]
-        return expect.tensor("discriminator(x)", score, f"{len(x)}")
+        return expect.tensor("discriminator(x)", score, f"{len(x)}", like=x)
 
     def terms(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """Where the game stands on real x, without a penalty: "loss" is the discriminator's, "generator" the other's.
 
         No figure of quality: both are about the opponent of the moment. Sixteen fakes are drawn for each real one.
         """
+        expect.tensor("x", x, "B ...", like=next(self.parameters()), scaled=True)
+        y = expect.condition("y", y, self.classes, len(x))
         many = None if y is None else y.repeat(FAKES)
         fake = self.score(self.fake(self.codes(FAKES * len(x)), many), many)
         loss = self.objective.discriminator(self.score(x, y), fake)
@@ -195,16 +206,20 @@ class GAN(nn.Module):
 
     def sample(self, n: int, labels: Tensor | None = None, temperature: float = 1.0, generator=None) -> Tensor:
         """n draws G(z), z ~ N(0, temperature² I), in one pass: points (n, 2), or pictures in [-1, 1]."""
-        z = self.codes(expect.integer("n", n, 1), generator)
+        z = self.codes(n, generator)
+        labels = expect.condition("labels", labels, self.classes, len(z))
         return self.fake(expect.number("temperature", temperature, 0) * z, labels)
 
     def codes(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """n codes z ~ N(0, I), (n, code)."""
-        return randn((n, self.code), next(self.parameters()), generator)
+        return randn((expect.integer("n", n, 1), self.code), next(self.parameters()), generator)
 
 
 def mlp(inside: int, out: int, width: int) -> nn.Sequential:
     """(B, inside) -> (B, out) through two hidden layers."""
+    inside = expect.integer("inside", inside, 1)
+    out = expect.integer("out", out, 1)
+    width = expect.integer("width", width, 1)
     return nn.Sequential(
         nn.Linear(inside, width), nn.LeakyReLU(0.2), nn.Linear(width, width), nn.LeakyReLU(0.2), nn.Linear(width, out)
     )
@@ -212,6 +227,11 @@ def mlp(inside: int, out: int, width: int) -> nn.Sequential:
 
 def one_hot(y: Tensor | None, classes: int, x: Tensor) -> Tensor:
     """Labels y as rows (B, classes) of x's dtype; (B, 0) without classes. ValueError if only one of them is there."""
-    if (y is None) != (classes == 0):
-        raise ValueError(f"y: got {'none' if y is None else 'labels'}, but the model has {classes} classes")
-    return x.new_zeros(len(x), 0) if y is None else F.one_hot(expect.labels("y", y, classes, len(x)), classes).to(x)
+    expect.tensor("x", x, "B ...")
+    y = expect.condition("y", y, classes, len(x))
+    return x.new_zeros(len(x), 0) if y is None else F.one_hot(y, classes).to(x)
+
+
+def _scores(**scores: Tensor) -> None:
+    for name, score in scores.items():
+        expect.tensor(name, score, "B")

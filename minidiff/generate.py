@@ -3,7 +3,10 @@
 `one_pass`, `denoised` and `prompted` are the ways to draw that recipes name. `draw` is the short one for notebooks.
 """
 
+import difflib
 import inspect
+import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -14,12 +17,13 @@ from tqdm import tqdm
 
 from minidiff import guidance, plot
 from minidiff.denoiser import Denoiser
-from minidiff.latent import SCALE, LatentDiffusion, text_to_image
+from minidiff.latent import LatentDiffusion, text_to_image
 from minidiff.sampler import last, sample, times
 from minidiff.support import expect
 from minidiff.support.rng import randn
 
 CHUNK = {"cpu": 100, "cuda": 1000}  # pictures drawn at once: 500 overflow a CPU's cache and take it twice as long
+OWN = "own"  # the limits that go with a shape
 SAMPLERS = ("ddim", "ddpm", "dpm")
 
 
@@ -51,12 +55,15 @@ def prompted(
     steps=20,
     sampler="dpm",
     eta=None,
-    scale=SCALE,
+    scale=None,
     negative=None,
+    size=None,
     generator=None,
 ) -> Tensor:
     """A picture for each prompt, on the CPU: `text_to_image`, with the sampler by its name."""
-    how = {"steps": steps, "scale": scale, "negative": negative, "generator": generator} | method(sampler, eta)
+    how = {"steps": steps, "scale": scale, "negative": negative, "size": size, "generator": generator}
+    how |= method(sampler, eta)
+    how["watch"] = partial(tqdm, desc="steps", total=steps + 1, leave=False, disable=None)
     parts = []
     for rows in in_chunks(len(prompts), next(model.parameters()).device):
         parts.append(text_to_image(model, [prompts[row] for row in rows], **how).cpu())
@@ -69,34 +76,45 @@ def options(way: Callable, model: nn.Module) -> set[str]:
 
 
 def draw(
-    denoiser: Denoiser, labels, *, steps=20, sampler="ddim", eta=None, scale=1.0, shape=(1, 16, 16), generator=None
+    denoiser: Denoiser, labels, *, steps=20, sampler="ddim", eta=None, scale=1.0, shape=None, generator=None, limits=OWN
 ) -> Tensor:
     """Pictures (n, *shape) in [-1, 1] on the CPU, by `steps` steps of a sampler; x0 is clamped on the way.
 
-    labels: int64 (n,), or n for the labels 0, 1, ... in turn (for a network without labels, its only way).
+    labels: n of them, a list, an array or an int64 tensor (n,); the names of classes too, where the model knows them
+    (`class_names`); or the number n, for the labels 0, 1, ... in turn (for a network without labels, its only way).
     sampler: "ddim" with eta, 0 unless given; "ddpm", which is eta 1; "dpm", DPM-Solver++(2M), with eta 0 or 1.
     scale: of classifier-free guidance, 1 for none. The noise of all starts is drawn first, so it is the same for every
     sampler and number of steps.
+    shape: of one row; unless given that of the digits, (1, 16, 16), or of the points that the network is for.
+    limits: (low, high), what x0 and the result are cut to, None for nothing. Unless given, [-1, 1] for pictures
+    (C, H, W), nothing for points; codes of an autoencoder have a picture's shape, so give None for them.
     """
-    options = method(sampler, eta)
-    t = times(steps)
+    shape = _shape(denoiser, shape)
+    limits = _limits(shape, limits)
+    options = method(sampler, eta) | {"generator": generator}
     count, labels = _asked(denoiser, labels)
     like = next(denoiser.parameters())
     x = float(denoiser.schedule(1.0)[1]) * randn((count, *shape), like, generator)
+    walk = partial(_walked, denoiser, times(steps), scale, limits, options)
+    return torch.cat([walk(x[rows], labels if labels is None else labels[rows]) for rows in in_chunks(count, x.device)])
 
-    def drawn(rows: Tensor) -> Tensor:
-        chosen = None if labels is None else labels[rows].to(like.device)
-        denoise = guidance.clamp(guided(denoiser, chosen, scale))
-        return last(sample(denoise, x[rows], t, denoiser.schedule, generator=generator, **options))
 
-    return torch.cat([drawn(rows).clamp(-1, 1).cpu() for rows in in_chunks(count, like.device)])
+def _walked(denoiser: Denoiser, t: Tensor, scale: float, limits, options: dict, x: Tensor, labels) -> Tensor:
+    """x, noise (B, ...), walked to drawings on the CPU, with x0 and the drawings cut to the limits."""
+    denoise = guided(denoiser, labels if labels is None else labels.to(x.device), scale)
+    denoise = denoise if limits is None else guidance.clamp(denoise, *limits)
+    drawn = last(sample(denoise, x, t, denoiser.schedule, **options)).cpu()
+    return drawn if limits is None else drawn.clamp(*limits)
 
 
 def guided(denoiser: Denoiser, labels: Tensor | None, scale: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
     """denoise(x, t) of those labels (B,): the network as it is at scale 1, classifier-free guidance at another."""
     if scale == 1:
         return partial(denoiser, cond=labels)
-    if labels is None or denoiser.null is None:
+    if labels is not None and denoiser.null is None:
+        told = "whose denoiser was built without null"
+        raise ValueError(f"scale: got {scale} for a network {told}, expected 1 (with null and drop it can be guided)")
+    if labels is None:
         raise ValueError(f"scale: got {scale} for a network without labels, expected 1 (nothing to be guided by)")
     return guidance.cfg(denoiser, labels, denoiser.null, scale)
 
@@ -137,8 +155,91 @@ def page(images: Tensor) -> np.ndarray:
     return plot.tile(images, columns, scale=max(1, 64 // images.shape[-1]))
 
 
+def class_names(model: nn.Module) -> list[str]:
+    """The names of a model's classes, as its card or `model.class_names` has them; [] where they have only numbers."""
+    names = list(getattr(model, "class_names", None) or [])
+    if names and len(names) != classes_of(model):
+        raise ValueError(f"class_names: got {len(names)} names, expected one for each of {classes_of(model)} classes")
+    return names
+
+
+def label_of(model: nn.Module, label: int | str, argument: str = "label") -> int:
+    """The label that a class's name, or a number, stands for.
+
+    A text is a name first; where no class is named by a number, "3" is the label 3 too. So with the classes "1", "2"
+    and "10", "10" is the class of that name, and "0" is refused. ValueError lists names that are near.
+    """
+    classes = classes_of(model)
+    if not isinstance(label, str):
+        return expect.integer(argument, label, 0, classes - 1)
+    names = class_names(model)
+    for normal in (_composed, _folded):  # a difference between capitals may matter
+        found = [i for i, name in enumerate(names) if normal(name) == normal(label)]
+        if len(found) == 1:
+            return found[0]
+    if re.fullmatch(r"\s*[+-]?\d+\s*", label) and not any(name.strip().isdecimal() for name in names):
+        return expect.integer(argument, int(label), 0, classes - 1)
+    raise ValueError(f"{argument}: got {label!r}, {_choice(names, label, classes)}")
+
+
+def _choice(names: list[str], label: str, classes: int) -> str:
+    """What could have been given for `label`."""
+    if not names:
+        return f"expected a number from 0 to {classes - 1}: this model does not know its classes by name"
+    folded = {_folded(name): name for name in names}
+    near = [folded[each] for each in difflib.get_close_matches(_folded(label), folded, n=3)]
+    meant = f"did you mean {' or '.join(near)}? " if near else ""
+    number = "" if any(name.strip().isdecimal() for name in names) else f", or 0 to {classes - 1}"
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return f"{meant}expected one of {', '.join(names[:20])}{more}{number}"
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip().casefold()
+
+
+def _shape(denoiser: Denoiser, shape) -> list[int]:
+    """Of one row: as given, or what fits the network."""
+    if shape is None:
+        dims = getattr(denoiser.net, "dims", None)
+        channels = getattr(denoiser.net, "channels", 1)
+        if channels != 1:
+            raise ValueError(f"shape: got None, expected that of one picture: ({channels}, 32, 32), say")
+        return [1, 16, 16] if dims is None else [dims]
+    if not isinstance(shape, tuple | list):
+        raise TypeError(f"shape: got {shape!r:.60}, expected a tuple of sizes: (1, 16, 16), say")
+    return [expect.integer("shape", size, 1) for size in shape]
+
+
+def _limits(shape: list[int], limits) -> tuple[float, float] | None:
+    """What is drawn is cut to them; None for nothing."""
+    if limits == OWN:
+        limits = (-1, 1) if len(shape) == 3 else None
+    if limits is None:
+        return None
+    if not isinstance(limits, tuple | list) or len(limits) != 2:
+        raise TypeError(f"limits: got {limits!r:.60}, expected (low, high) or None")
+    low = expect.number("limits", limits[0])
+    return low, expect.number("limits", limits[1], low)
+
+
 def _asked(denoiser: Denoiser, labels) -> tuple[int, Tensor | None]:
-    if isinstance(labels, Tensor):
-        return len(labels), labels
-    count = expect.integer("labels", labels, 1)
-    return count, in_turn(denoiser, count)
+    """How many pictures, and their labels int64 (n,); None for a network without."""
+    if isinstance(labels, str):
+        labels = [labels]
+    if getattr(labels, "ndim", None) == 0 or not hasattr(labels, "__len__"):
+        count = expect.integer("labels", labels, 1)
+        return count, in_turn(denoiser, count)
+    if isinstance(labels, np.ndarray):
+        labels = labels.tolist()
+    if isinstance(labels, list | tuple) and any(isinstance(label, str) for label in labels):
+        labels = [label_of(denoiser, label, "labels") for label in labels]
+    if classes := classes_of(denoiser):
+        labels = expect.labels("labels", labels, classes + 1)  # the last one stands for none
+    elif not isinstance(labels, Tensor):  # of a network that does not say how many it knows
+        labels = expect.integers("labels", labels, "n")
+    return len(labels), labels

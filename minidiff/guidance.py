@@ -22,13 +22,18 @@ def cfg(denoise, cond: Tensor, null, scale: float) -> Denoise:
     scale 0 is unconditional, 1 conditional, above 1 exaggerates what the condition changes.
     Source: Ho and Salimans (2207.12598), eq. 6, where w = scale - 1, on eps; a mean of estimates of x0 is the same.
     """
+    expect.function("denoise", denoise, "(x, t, cond) -> x0")
     scale = expect.number("scale", scale)
     both = _both(cond, null)  # (2B,) or (2B, L)
+    rows = len(both) // 2
 
     def guided(x: Tensor, t: Tensor) -> Tensor:
-        if len(x) != len(cond):
-            raise ValueError(f"x: got {len(x)} rows, expected {len(cond)}, one for each row of cond")
-        with_cond, without = denoise(torch.cat([x, x]), torch.cat([t, t]) if t.ndim else t, both).chunk(2)
+        _time(x, t)
+        if len(x) != rows:
+            raise ValueError(f"x: got {len(x)} rows, expected {rows}, one for each row of cond")
+        twice = torch.cat([x, x])
+        answer = denoise(twice, torch.cat([t, t]) if t.ndim else t, both)
+        with_cond, without = expect.alike("denoise(x, t, cond)", answer, "x", twice).chunk(2)
         return without + scale * (with_cond - without)
 
     return guided
@@ -43,13 +48,17 @@ def classifier_guidance(denoise: Denoise, log_prob, schedule, scale: float) -> D
     ValueError where the schedule's alpha is 0, as x_t says nothing of x0 there, and for a log_prob of another shape or
     without a gradient by x.
     """
+    expect.function("denoise", denoise, "(x, t) -> x0")
+    expect.function("log_prob", log_prob, "(x, t) -> (B,)")
+    expect.function("schedule", schedule, "of times, a Schedule")
     scale = expect.number("scale", scale)
 
     def guided(x: Tensor, t: Tensor) -> Tensor:
+        _time(x, t)
         alpha, sigma = schedule(t, like=x)
         if (alpha == 0).any():
             raise ValueError("t: got a time with alpha = 0, where no classifier can see; expected an earlier one")
-        return denoise(x, t) + scale * sigma.square() / alpha * _gradient(log_prob, x, t)
+        return _estimate(denoise, x, t) + scale * sigma.square() / alpha * _gradient(log_prob, x, t)
 
     return guided
 
@@ -58,7 +67,8 @@ def _gradient(log_prob, x: Tensor, t: Tensor) -> Tensor:
     """The gradient by x of log_prob(x, t), each row's by that row, of x's shape."""
     with torch.enable_grad():
         leaf = x.detach().requires_grad_()
-        value = expect.tensor("log_prob(x, t)", log_prob(leaf, t), str(len(x)))  # (B, K) would sum over all labels
+        # (B, K) would sum over all labels
+        value = expect.tensor("log_prob(x, t)", log_prob(leaf, t), str(len(x)), like=x)
         if not value.requires_grad:
             raise ValueError("log_prob(x, t): got a value without a gradient by x, expected none of torch.no_grad()")
         return torch.autograd.grad(value.sum(), leaf)[0]
@@ -66,6 +76,8 @@ def _gradient(log_prob, x: Tensor, t: Tensor) -> Tensor:
 
 def interval(guided: Denoise, plain: Denoise, low: float, high: float) -> Denoise:
     """`guided` at times in [low, high], `plain` outside (Kynkäänniemi et al., 2404.07724). t is () here."""
+    expect.function("guided", guided, "(x, t) -> x0")
+    expect.function("plain", plain, "(x, t) -> x0")
     low = expect.number("low", low, 0, 1)
     high = expect.number("high", high, low, 1)
 
@@ -78,9 +90,10 @@ def interval(guided: Denoise, plain: Denoise, low: float, high: float) -> Denois
 
 def clamp(denoise: Denoise, low: float = -1.0, high: float = 1.0) -> Denoise:
     """Estimates cut to [low, high], the range of pictures (DDPM's code does so at every step)."""
+    expect.function("denoise", denoise, "(x, t) -> x0")
     low = expect.number("low", low)
     high = expect.number("high", high, low)
-    return lambda x, t: denoise(x, t).clamp(low, high)
+    return lambda x, t: _estimate(denoise, x, t).clamp(low, high)
 
 
 def dynamic_threshold(denoise: Denoise, quantile: float = 0.995) -> Denoise:
@@ -88,14 +101,28 @@ def dynamic_threshold(denoise: Denoise, quantile: float = 0.995) -> Denoise:
 
     A clamp paints all that is too bright the same white; this keeps the shades apart (Imagen, 2205.11487, section 2.3).
     """
+    expect.function("denoise", denoise, "(x, t) -> x0")
     quantile = expect.number("quantile", quantile, 0, 1)
 
     def limited(x: Tensor, t: Tensor) -> Tensor:
-        x0 = denoise(x, t)
-        s = x0.flatten(1).abs().quantile(quantile, dim=1).clamp(min=1).reshape(-1, *[1] * (x0.ndim - 1))
+        x0 = _estimate(denoise, x, t)
+        size = x0.flatten(1).abs().float().quantile(quantile, dim=1)  # torch has no quantile in half precision
+        s = size.clamp(min=1).to(x0).reshape(-1, *[1] * (x0.ndim - 1))
         return x0.clamp(-s, s) / s
 
     return limited
+
+
+def _time(x: Tensor, t: Tensor) -> None:
+    """x is a batch, and t is () or a time for each of its rows."""
+    expect.tensor("x", x, "B ...")
+    expect.tensor("t", t, str(len(x)) if getattr(t, "ndim", 1) else "")
+
+
+def _estimate(denoise: Denoise, x: Tensor, t: Tensor) -> Tensor:
+    """What `denoise` says, of x's shape: one of another would be stretched to it by whatever comes next."""
+    _time(x, t)
+    return expect.alike("denoise(x, t)", denoise(x, t), "x", x)
 
 
 def _both(cond: Tensor, null) -> Tensor:
@@ -103,20 +130,18 @@ def _both(cond: Tensor, null) -> Tensor:
     pictures = isinstance(cond, Tensor) and cond.is_floating_point() and cond.ndim > 1
     if null is None:
         raise ValueError("null: got None, expected what stands for no condition: a label, a row of ids, a picture")
-    cond = _condition("cond", cond, pictures)
-    null = _condition("null", torch.as_tensor(null), pictures)
-    if not cond.ndim:
-        raise ValueError("cond: got a single label, expected labels (B,) or ids (B, L), one for each row of x")
+    cond = expect.tensor("cond", cond, "B ...") if pictures else expect.integers("cond", cond, "B ...")
+    null = _null(null, cond)
     if null.shape not in (cond.shape, cond.shape[1:]) and not (pictures and not null.ndim):
         wanted = f"{tuple(cond.shape[1:])} or {tuple(cond.shape)}"
         raise ValueError(f"null: got shape {tuple(null.shape)}, expected {wanted} beside cond {tuple(cond.shape)}")
     return torch.cat([cond, null.to(cond).expand_as(cond)])
 
 
-def _condition(name: str, values, pictures: bool) -> Tensor:
-    """`values` if they are whole numbers, or any real ones where the condition is a batch of known pictures."""
-    whole = isinstance(values, Tensor) and values.dtype in (torch.int64, torch.int32)
-    if not whole and not (pictures and isinstance(values, Tensor) and values.is_floating_point()):
-        got = f"a {values.dtype} tensor" if isinstance(values, Tensor) else type(values).__name__
-        raise TypeError(f"{name}: got {got}, expected whole numbers: labels or token ids")
-    return values
+def _null(null, cond: Tensor) -> Tensor:
+    """A number, a row or a tensor of cond's shape: of whole numbers where cond is."""
+    if cond.is_floating_point():
+        single = isinstance(null, float | int) and not isinstance(null, bool)
+        return torch.tensor(float(null)) if single else expect.tensor("null", null, "...", like=cond)
+    single = isinstance(null, int) and not isinstance(null, bool)
+    return torch.tensor(null) if single else expect.integers("null", null, "...")

@@ -52,7 +52,7 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
 
     Unbiased at any N and M: for two sets from one source it scatters around 0, below as often as above. On a few
     hundred pictures that scatter is what one sees. N and M are at least 2. The kernel is of degree three: sets that
-    differ in no moment up to the third are one to it.
+    differ in no moment up to the third are one to it. So for points in the plane `energy_distance` is the one to use.
     Source: Gretton et al. 2012, eq. 3; with this kernel on pictures Bińkowski et al. 2018 (1801.01401), section 4.
     """
     a, b = _pair(a=a, b=b)
@@ -111,7 +111,8 @@ def nearest_share(samples: Tensor, train: Tensor, held_out: Tensor, seed: int = 
     samples (M, ...), train (N, ...), held_out (n, ...), N >= n, of one shape per row; compared by Euclidean distance.
     """
     n = same_shape(held_out, train=train)
-    same_shape(held_out[:1], samples=samples)
+    shape = " ".join(map(str, ("M", *held_out.shape[1:])))
+    expect.tensor("samples", samples, shape, finite=True)
     rivals = train[torch.randperm(len(train), generator=seeded(seed))[:n]]
     to_train, to_held_out = (torch.cat([d.amin(1) for d in _distances(samples, x)]) for x in (rivals, held_out))
     return ((to_train < to_held_out).double() + 0.5 * (to_train == to_held_out)).mean().item()

@@ -75,7 +75,7 @@ class FiLM(nn.Module):
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
         expect.tensor("h", h, f"B {self.channels} H W")
-        rows = len(expect.tensor("embedding", embedding, f"B {self.embed}"))
+        rows = len(expect.tensor("embedding", embedding, f"B {self.embed}", like=self.linear.weight))
         if rows not in (1, len(h)):
             raise ValueError(f"embedding: got {rows} rows, expected {len(h)}, one for each picture, or a single row")
         scale, shift = self.linear(F.silu(embedding))[:, :, None, None].chunk(2, dim=1)  # (B, C, 1, 1) each
@@ -106,7 +106,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         """`embedding` (B, embed) or (1, embed) goes with embed=..., and is refused without."""
-        expect.tensor("x", x, f"B {self.channels_in} H W")
+        expect.tensor("x", x, f"B {self.channels_in} H W", like=self.conv1.weight)
         if (embedding is None) != (self.film is None):
             wanted = "None (the block was built without embed=)" if self.film is None else "an embedding"
             raise ValueError(f"embedding: got {'None' if embedding is None else 'a value'}, expected {wanted}")
@@ -142,19 +142,17 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """context: (B, L_context, context), in cross-attention only. mask: bool (B, L_context), False for padding."""
         source = self._source(x, context)  # (B, L_context, context), or x itself
-        if mask is not None:
-            _check_mask(mask, tuple(source.shape[:2]))
         q = self._split(self.query(x))  # (B, heads, L, d)
         k, v = (self._split(y) for y in self.key_value(source).chunk(2, dim=2))  # (B, heads, L_context, d)
         h = attend(q, k, v, mask, self.causal)  # (B, heads, L, d)
         return self.out(h.transpose(1, 2).flatten(2))  # (B, L, channels)
 
     def _source(self, x: Tensor, context: Tensor | None) -> Tensor:
-        expect.tensor("x", x, f"B L {self.channels}")
+        expect.tensor("x", x, f"B L {self.channels}", like=self.query.weight)
         if (context is None) != (self.context is None):
             wanted = "None (built without context=)" if self.context is None else "the sequence to read from"
             raise ValueError(f"context: got {'None' if context is None else 'a value'}, expected {wanted}")
-        return x if context is None else expect.tensor("context", context, f"{len(x)} L_context {self.context}")
+        return x if context is None else expect.tensor("context", context, f"{len(x)} L_context {self.context}", like=x)
 
     def _split(self, y: Tensor) -> Tensor:
         return y.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, L, channels) -> (B, heads, L, d)
@@ -165,9 +163,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: 
 
     A query left without a key (a text of padding only) gets zeros: it attends to all, and the result is dropped.
     Handing it to the softmax as it is would be 0/0, which some devices answer with NaN gradients.
+    ValueError for k and v that do not fit q: a single row of them would be shared by all.
     """
+    rows, heads, _, width = expect.tensor("q", q, "B heads L d").shape
+    keys = expect.tensor("k", k, f"{rows} {heads} L_context {width}", like=q).shape[2]
+    expect.tensor("v", v, f"{rows} {heads} {keys} d", like=q)
     if mask is None:
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    _check_mask(mask, (rows, keys))
     seen = mask[:, None, None, :]  # (B, 1, 1, L_context)
     if causal:
         seen = seen & mask.new_ones(q.shape[2], k.shape[2]).tril()  # (B, 1, L, L_context)
@@ -205,7 +208,8 @@ class PointNet(nn.Module):
         self.linear_out = nn.Linear(width, dims)
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        expect.tensor("x", x, f"B {self.dims}")
+        expect.tensor("x", x, f"B {self.dims}", like=self.linear_in.weight)
+        expect.tensor("t", t, f"{len(x)}" if getattr(t, "ndim", 1) else "", like=x)
         if (cond is None) != (self.label_embed is None):
             wanted = "None (built without classes)" if self.label_embed is None else "a label for each point"
             raise ValueError(f"cond: got {'None' if cond is None else 'a value'}, expected {wanted}")
@@ -221,8 +225,9 @@ class PointNet(nn.Module):
 def conv_encoder(out: int, size: int = 16, channels: int = 1, width: int = 24, hidden: int = 128) -> nn.Sequential:
     """(B, channels, size, size) -> (B, out): halve while the side is even and above 7, then two dense layers."""
     levels, side = halvings(size)
+    out, width, hidden = _sizes(out=out, width=width, hidden=hidden)
     layers = []
-    c = channels
+    c = expect.integer("channels", channels, 1)
     for level in range(levels):
         layers += [nn.Conv2d(c, width * 2**level, 4, stride=2, padding=1), nn.SiLU()]
         c = width * 2**level
@@ -233,6 +238,7 @@ def conv_encoder(out: int, size: int = 16, channels: int = 1, width: int = 24, h
 def conv_decoder(code: int, size: int = 16, channels: int = 1, width: int = 24, hidden: int = 128) -> nn.Sequential:
     """(B, code) -> (B, channels, size, size): the encoder's mirror image. No squashing at the end."""
     levels, side = halvings(size)
+    code, channels, width, hidden = _sizes(code=code, channels=channels, width=width, hidden=hidden)
     c = width * 2 ** (levels - 1)
     layers = [nn.Linear(code, hidden), nn.SiLU(), nn.Linear(hidden, c * side * side), nn.SiLU()]
     layers += [nn.Unflatten(1, (c, side, side))]
@@ -241,6 +247,10 @@ def conv_decoder(code: int, size: int = 16, channels: int = 1, width: int = 24, 
         c //= 2
     layers += [nn.ConvTranspose2d(c, channels, 4, stride=2, padding=1)]
     return nn.Sequential(*layers)
+
+
+def _sizes(**sizes: int) -> list[int]:
+    return [expect.integer(name, size, 1) for name, size in sizes.items()]
 
 
 def halvings(size: int) -> tuple[int, int]:

@@ -1,5 +1,8 @@
 """Pictures, curves, points in the plane and tables. Every function returns what it drew and shows nothing itself.
 
+What comes back can be saved: `grid(images).savefig("digits.png")`, `curve(losses).figure.savefig("loss.png")`, and
+`PIL.Image.fromarray(tile(images)).save("digits.png")` for the pictures alone, pixel by pixel.
+
 Pictures are float (N, C, H, W) in [-1, 1], one channel (grey) or three; values outside are clamped, as a model may
 overshoot. Colours are M. Petroff's ten, told apart by colour-blind readers too (arXiv 2107.02270, table 1); lines and
 points also differ in dash and shape. Figures are opaque white: legible on a light page and on a dark one.
@@ -107,7 +110,7 @@ def curve(values, ax: Axes | None = None, *, xlabel="", ylabel="", title="") -> 
 def scatter(points, labels=None, ax: Axes | None = None, *, xlabel="", ylabel="", title="") -> Axes:
     """The points (N, 2), coloured and shaped by `labels` (N,), numbers or texts; both axes have one scale."""
     xy = expect.tensor("points", _tensor(points), "N 2", finite=True).numpy()
-    labels = None if labels is None else np.asarray(labels)
+    labels = None if labels is None else np.asarray(_tensor(labels))
     if labels is not None and labels.shape != (len(xy),):
         raise ValueError(f"labels: got shape {labels.shape}, expected ({len(xy)},)")
     ax = _axes(ax, (4.8, 4.2), xlabel, ylabel, title)
@@ -191,7 +194,7 @@ def _tensor(x):
 
 
 def _pictures(x, name="images") -> Tensor:
-    x = expect.tensor(name, _tensor(x), "N C H W", finite=True).float()
+    x = expect.tensor(name, _tensor(x), "N C H W", finite=True, scaled=True).float()
     if x.shape[1] not in (1, 3):
         raise ValueError(f"{name}: got shape {tuple(x.shape)}, expected 1 or 3 channels")
     return x
@@ -226,6 +229,8 @@ def _scale(width: int, texts=()) -> int:
 def _texts(titles, n: int) -> list[str]:
     if isinstance(titles, Tensor | np.ndarray) and titles.ndim != 1:
         raise ValueError(f"titles: got shape {tuple(titles.shape)}, expected ({n},)")
+    if titles is not None and (isinstance(titles, str) or not hasattr(titles, "__iter__")):
+        raise TypeError(f"titles: got {titles!r:.60}, expected a title for each of the {n} pictures")
     texts = [""] * n if titles is None else [rounded(title) for title in titles]
     if len(texts) != n:
         raise ValueError(f"titles: got {len(texts)}, expected one for each of the {n} pictures")
@@ -264,6 +269,8 @@ def _fit(figure: Figure, ax: Axes, pad: int = 6) -> Figure:
 
 
 def _axes(ax: Axes | None, size, xlabel, ylabel, title) -> Axes:
+    if ax is not None and not isinstance(ax, Axes):
+        raise TypeError(f"ax: got {type(ax).__name__}, expected matplotlib's Axes or None")
     if ax is None:
         ax = plt.figure(figsize=size, dpi=DPI, facecolor="white", layout="constrained").subplots()
         ax.spines[["top", "right"]].set_visible(False)
@@ -272,9 +279,17 @@ def _axes(ax: Axes | None, size, xlabel, ylabel, title) -> Axes:
 
 
 def _line(label, line) -> tuple[np.ndarray, np.ndarray]:
-    ys = line[1] if isinstance(line, tuple) and len(line) == 2 else line
-    ys = np.asarray(_tensor(ys), float)
-    xs = np.asarray(_tensor(line[0]), float) if isinstance(line, tuple) else np.arange(len(ys))
+    name = f"values {label!r}" if label else "values"
+    pair = isinstance(line, tuple) and len(line) == 2
+    ys = _numbers(name, line[1] if pair else line)
+    xs = _numbers(name, line[0]) if pair else np.arange(ys.size)
     if ys.ndim != 1 or xs.shape != ys.shape or not len(ys):
-        raise ValueError(f"values {label!r}: got shapes {xs.shape} and {ys.shape}, expected two equal (N,), N > 0")
+        raise ValueError(f"{name}: got shapes {xs.shape} and {ys.shape}, expected two equal (N,), N > 0")
     return xs, ys
+
+
+def _numbers(name: str, values) -> np.ndarray:
+    try:
+        return np.asarray(_tensor(values), float)
+    except (TypeError, ValueError) as error:  # texts, None, rows of unequal length
+        raise TypeError(f"{name}: got {values!r:.60}, expected numbers (N,)") from error

@@ -6,7 +6,7 @@ each time, so a plot or a widget gets the whole path; `last(...)` keeps only its
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -52,6 +52,19 @@ def times(steps: int, start: float = 1.0, power: float = 1.0) -> Tensor:
     return start * torch.linspace(1, 0, steps + 1, dtype=torch.float64) ** expect.number("power", power, 0.1, 10)
 
 
+def leading_times(steps: int, start: float = 1.0) -> Tensor:
+    """Stable Diffusion's own times for `steps` steps, (steps + 1,), float64: they end at 1/1000, and x there is taken.
+
+    They count every (1000 start / steps)-th step of the original from its step 1 up, so the first of them lies below
+    `start`: the noise of t = 1 is taken for less than it is (2305.08891, section 3.3, has what is wrong with that).
+    The same as diffusers' DDIM with timestep_spacing="leading", steps_offset=1, set_alpha_to_one=False.
+    """
+    steps = expect.integer("steps", steps, 1, 999)
+    ratio = int(1000 * expect.number("start", start, steps / 1000, 1) + 1e-6) // steps
+    counted = torch.arange(steps - 1, -1, -1, dtype=torch.float64, device="cpu") * ratio + 2
+    return torch.cat([counted, counted.new_ones(1)]) / 1000
+
+
 def sample(
     denoise: Callable[[Tensor, Tensor], Tensor],
     x: Tensor,
@@ -71,6 +84,15 @@ def sample(
     variance="large" keeps the mean of eta = 1 with the noise of q(x_t | x_s), the DDIM paper's sigma-hat.
     ValueError for times that do not fall from at most 1 to 0, and, while it runs, for what `denoise` must not return.
     """
+    expect.function("denoise", denoise, "(x, t) -> x0")
+    expect.generator("generator", generator)
+    eta, order = _method(eta, order, variance)
+    points = _points(times, schedule, falling=True)
+    return _sample(denoise, _start(x), points, eta, order, variance == "large", generator)
+
+
+def _method(eta, order, variance) -> tuple[float, int]:
+    """eta and order, once it is known that somebody has published what they stand for together."""
     eta = expect.number("eta", eta, 0, 1)
     order = expect.choice("order", order, (1, 2))
     expect.choice("variance", variance, ("small", "large"))
@@ -78,8 +100,7 @@ def sample(
         raise ValueError(f"eta: got {eta} with order=2, expected 0 or 1 (between them no method is published)")
     if variance == "large" and (eta, order) != (1, 1):
         raise ValueError(f"variance: got 'large' with eta={eta:g}, order={order}, expected eta=1, order=1 with it")
-    points = _points(times, schedule, falling=True)
-    return _sample(denoise, _start(x), points, eta, order, variance == "large", generator)
+    return eta, order
 
 
 @torch.no_grad()
@@ -123,6 +144,7 @@ def heun(denoise, x: Tensor, times: Tensor, schedule: Schedule) -> Iterator[Step
     For a variance-exploding schedule it is algorithm 1 of Karras et al. (2206.00364), for `straight()` the ordinary
     method of Heun.
     """
+    expect.function("denoise", denoise, "(x, t) -> x0")
     return _heun(denoise, _start(x), _points(times, schedule, falling=True))
 
 
@@ -148,6 +170,7 @@ def invert(denoise, x: Tensor, times: Tensor, schedule: Schedule) -> Iterator[St
     times rise from above 0, 1/T say, where x is taken as it is: at t = 0 there is no noise to tell apart (0/0).
     The last Step is at the last time; its x0 is the estimate made one step before.
     """
+    expect.function("denoise", denoise, "(x, t) -> x0")
     return _invert(denoise, _start(x), _points(times, schedule, falling=False))
 
 
@@ -162,8 +185,8 @@ def _invert(denoise, x, points) -> Iterator[Step]:
 
 def last(steps: Iterator[Step]) -> Tensor:
     """The x of the last Step: the sample. ValueError where there is none."""
-    ends = deque(steps, maxlen=1)
-    if not ends:
+    ends = deque(steps, maxlen=1) if isinstance(steps, Iterable) else ()
+    if not ends or not isinstance(ends[0], Step):
         raise ValueError("steps: got none, expected a sampler that has not been used up")
     return ends[0].x
 
@@ -186,10 +209,7 @@ def _start(x: Tensor) -> Tensor:
 
 def _estimate(denoise, x: Tensor, t: float) -> Tensor:
     """What `denoise` says, looked at: a NaN or another shape would only show many steps later."""
-    x0 = denoise(x, torch.tensor(t, dtype=x.dtype))
-    if not isinstance(x0, Tensor) or x0.shape != x.shape:
-        got = tuple(x0.shape) if isinstance(x0, Tensor) else type(x0).__name__
-        raise ValueError(f"denoise: got {got} at t = {t:.4g}, expected the shape of x, {tuple(x.shape)}")
+    x0 = expect.alike(f"denoise(x, {t:.4g})", denoise(x, torch.tensor(t, dtype=x.dtype)), "x", x)
     if not torch.isfinite(x0).all():
-        raise ValueError(f"denoise: got NaN or infinity at t = {t:.4g}, expected finite numbers")
+        raise ValueError(f"denoise(x, {t:.4g}): got NaN or infinity, expected finite numbers")
     return x0

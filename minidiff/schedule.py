@@ -18,6 +18,7 @@ from minidiff.support.rng import randn
 LINEAR = (1e-4, 0.02)  # DDPM's first and last beta for 1,000 steps (2006.11239, section 4)
 EXACT = {"dtype": torch.float64, "device": "cpu"}  # whatever the default device, so under "meta" too
 CLEAN = 1e-6  # how near to 1 and 0 alpha(0) and sigma(0) must be
+LOOKS = 101  # times, 0 and 1 among them, at which a new path is looked at
 OFFSET = 0.008  # keeps the first betas of the cosine schedule from vanishing (2102.09672, section 3.2)
 
 
@@ -25,17 +26,16 @@ class Schedule:
     """A path from pictures to noise, any alpha(t) and sigma(t), and what follows from them.
 
     path: float64 times on the CPU -> their (alpha, sigma), float64, with alpha(0) = 1, sigma(0) = 0 and alpha / sigma
-    falling; ValueError for other values at 0. steps: T, the number of times that models are trained on. Make one by
-    `linear`, `cosine`, `from_betas`, `straight` or `variance_exploding`: each writes into `made_by` how it was called.
+    falling; ValueError for other values at 0, NaN and a ratio that rises, TypeError for other answers. steps: T, the
+    number of times that models are trained on. Make one by `linear`, `cosine`, `from_betas`, `straight` or
+    `variance_exploding`: each writes into `made_by` how it was called.
 
     A time is a number or a float tensor () or (B,) in [0, 1]; ValueError outside. All is computed in float64 on the
     CPU and rounded once, at the end: near t = 0 the differences that matter are lost in float32.
     """
 
     def __init__(self, path: Callable[[Tensor], tuple[Tensor, Tensor]], steps: int = 1000):
-        if not callable(path):
-            raise TypeError(f"path: got {type(path).__name__}, expected a function of times: t -> (alpha, sigma)")
-        _starts_clean(path)
+        _check_path(expect.function("path", path, "of times, t -> (alpha, sigma)"))
         self.path = path
         self.steps = expect.integer("steps", steps, 1)
         self.grid = torch.arange(1, self.steps + 1, **EXACT).div(self.steps).float()  # (T,): 1/T, ..., 1
@@ -62,7 +62,7 @@ class Schedule:
 
     def add_noise(self, x0: Tensor, t, eps: Tensor) -> Tensor:
         """A draw of q(x_t | x_0), at once for any t: alpha x0 + sigma eps (DDPM, 2006.11239, eq. 4). Shape of x0."""
-        _alike("x0", x0, "eps", eps)
+        expect.alike("eps", eps, "x0", x0, "B ...")
         alpha, sigma = self(t, like=x0)
         return alpha * x0 + sigma * eps
 
@@ -72,7 +72,7 @@ class Schedule:
         It is Tweedie's formula (2011, doi 10.1198/jasa.2011.tm11181), solved for the score; with x0 the one clean
         picture, the score of q(x_t | x_0). ValueError at t = 0, where sigma is 0.
         """
-        _alike("x", x, "x0", x0)
+        expect.alike("x0", x0, "x", x, "B ...")
         alpha, sigma = self(_noisy(t), like=x)
         return -(x - alpha * x0) / sigma.square()
 
@@ -83,7 +83,7 @@ class Schedule:
         those of the piece that ends at t, which a sampler walks next. It equals f x - g² score / 2 of Song et al.
         (2011.13456, eq. 13); for `straight()` it is eps - x0. ValueError at t = 0, where sigma is 0.
         """
-        _alike("x", x, "x0", x0)
+        expect.alike("x0", x0, "x", x, "B ...")
         t = _noisy(t)
         alpha, sigma = self(t, like=x)
         alpha_slope, sigma_slope = _slopes(self.path, t)
@@ -99,6 +99,7 @@ class Schedule:
 
     def spread(self, n: int) -> Tensor:
         """n points of the grid at random, (n,), one in each of n equal parts of it: no batch is all noise."""
+        n = expect.integer("n", n, 1)
         even = (torch.randperm(n) + torch.rand(n)) / n  # in [0, 1], where rounding makes the largest a 1
         return self.grid[(even * self.steps).long().clamp(max=self.steps - 1)]
 
@@ -120,7 +121,7 @@ class Schedule:
         Bayes' rule on two Gaussians: mean = (a sigma_s² x + alpha_s b² x0) / sigma_t², std = sigma_s b / sigma_t with
         (a, b) = transition(t, s) (DDPM, eq. 6 and 7, there for neighbours on the grid).
         """
-        _alike("x", x, "x0", x0)
+        expect.alike("x0", x0, "x", x, "B ...")
         t, s = (time.cpu().double() for time in _falling(t, s))
         a, b = self.transition(t, s)
         (alpha_s, sigma_s), (_, sigma_t) = self(s), self(t)
@@ -229,11 +230,22 @@ def _slopes(path, t: Tensor) -> list[Tensor]:
     return [torch.autograd.grad(value, t, retain_graph=True)[0] for value in moving]
 
 
-def _starts_clean(path) -> None:
-    """ValueError where the path's t = 0 is not the clean picture: so a path that runs the other way round."""
-    alpha, sigma = (float(value) for value in path(torch.zeros((), **EXACT)))
-    if not (abs(alpha - 1) <= CLEAN and abs(sigma) <= CLEAN):
-        raise ValueError(f"path: got alpha(0) = {alpha:.4g}, sigma(0) = {sigma:.4g}, expected 1 and 0: t = 1 is noise")
+def _check_path(path) -> None:
+    """ValueError where t = 0 is not the clean picture, as in a path the wrong way round, or where noise recedes."""
+    t = torch.linspace(0, 1, LOOKS, **EXACT)
+    answer = path(t)
+    if not isinstance(answer, tuple | list) or len(answer) != 2:
+        raise TypeError(f"path: got {type(answer).__name__} from it, expected a pair, (alpha, sigma)")
+    for name, values in zip(("alpha", "sigma"), answer):
+        expect.tensor(f"path: {name}(t)", values, str(LOOKS), like=t, finite=True, low=-CLEAN)
+    alpha, sigma = answer
+    if not (abs(alpha[0] - 1) <= CLEAN and abs(sigma[0]) <= CLEAN):
+        got = f"alpha(0) = {alpha[0]:.4g}, sigma(0) = {sigma[0]:.4g}"
+        raise ValueError(f"path: got {got}, expected 1 and 0: t = 1 is noise")
+    falls = torch.atan2(sigma, alpha).diff() < -CLEAN  # the angle goes from 0 to pi / 2
+    if falls.any():
+        after = t[falls.long().argmax()]
+        raise ValueError(f"path: got less noise after t = {after:.2f}, expected alpha / sigma to fall")
 
 
 def _time(name: str, t) -> Tensor:
@@ -261,13 +273,6 @@ def _falling(t, s) -> tuple[Tensor, Tensor]:
     if (s >= t).any():
         raise ValueError("s: got a time that is not before t, expected s < t")
     return t, s
-
-
-def _alike(name: str, x: Tensor, other: str, y: Tensor) -> None:
-    """Both are float tensors with rows, and of one shape."""
-    expect.tensor(name, x, "B ...")
-    if expect.tensor(other, y, "B ...").shape != x.shape:
-        raise ValueError(f"{other}: got shape {tuple(y.shape)}, expected that of {name}, {tuple(x.shape)}")
 
 
 def _rows(value: Tensor, like: Tensor) -> Tensor:

@@ -75,6 +75,8 @@ class UNet(nn.Module):
         self.widths = _widths(widths)
         self.blocks = expect.integer("blocks", blocks, 1)
         self.classes = expect.integer("classes", classes, 0)
+        if not isinstance(attention, tuple | list):
+            raise TypeError(f"attention: got {attention!r:.60}, expected levels, (2, 3) say")
         self.attention = [expect.integer("attention", level, 0, len(self.widths) - 1) for level in attention]
         self.time = expect.choice("time", time, (True, False))
         self.skips = expect.choice("skips", skips, (True, False))
@@ -103,14 +105,15 @@ class UNet(nn.Module):
 
     def _conditioning(self, t: Tensor, cond: Tensor | None, rows: int) -> "Conditioning":
         """What all blocks are told: the time, and the labels or the words."""
-        expect.tensor("t", t, f"{rows}" if getattr(t, "ndim", 1) else "")
+        expect.tensor("t", t, f"{rows}" if getattr(t, "ndim", 1) else "", like=self.conv_in.weight)
         embedding = self.time_embed(t if self.time else torch.zeros_like(t))
         if self.label_embed is not None:
             labels = expect.labels("cond", cond, self.classes + 1, rows)
             return Conditioning(embedding + self.label_embed(labels))
         if self.text is None:
             return Conditioning(embedding)
-        words = self.text(_ids(cond, rows))
+        cond = expect.integers("cond", cond, f"{rows} L", low=0)
+        words = self.text(cond)
         mask = cond != 0
         # Over the square root of their number, so that the sum is as large as one word: a mean is hardly heard.
         pooled = (words * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1).sqrt()
@@ -129,7 +132,7 @@ class UNet(nn.Module):
         return torch.cat([x, torch.stack(torch.meshgrid(down, right, indexing="ij")).expand(len(x), -1, -1, -1)], 1)
 
     def _check(self, x: Tensor, cond: Tensor | None) -> None:
-        expect.tensor("x", x, f"B {self.channels} H W")
+        expect.tensor("x", x, f"B {self.channels} H W", like=self.conv_in.weight)
         factor = 2 ** len(self.downsample)
         if x.shape[2] % factor or x.shape[3] % factor:
             raise ValueError(f"x: got {x.shape[2]}x{x.shape[3]} pixels, expected multiples of {factor}, to be halved")
@@ -138,7 +141,7 @@ class UNet(nn.Module):
             wanted = "a label, a text or a known picture for each row" if takes else "None (a net without conditions)"
             raise ValueError(f"cond: got {'None' if cond is None else 'a value'}, expected {wanted}")
         if self.known:
-            expect.tensor("cond", cond, f"{len(x)} {self.known} {x.shape[2]} {x.shape[3]}")
+            expect.tensor("cond", cond, f"{len(x)} {self.known} {x.shape[2]} {x.shape[3]}", like=x)
 
 
 class Conditioning(NamedTuple):
@@ -200,14 +203,8 @@ def _zero(layer: nn.Conv2d | nn.Linear) -> None:
 
 
 def _widths(widths) -> list[int]:
-    if not len(widths):
+    if not isinstance(widths, tuple | list):
+        raise TypeError(f"widths: got {widths!r:.60}, expected the channels of each level, (16, 32) say")
+    if not widths:
         raise ValueError("widths: got none, expected the channels of at least one level")
     return [expect.integer("widths", width, 1) for width in widths]
-
-
-def _ids(cond: Tensor, rows: int) -> Tensor:
-    if not isinstance(cond, Tensor) or cond.dtype != torch.int64:
-        raise TypeError(f"cond: got {getattr(cond, 'dtype', type(cond).__name__)}, expected int64 token ids")
-    if cond.ndim != 2 or len(cond) != rows:
-        raise ValueError(f"cond: got shape {tuple(cond.shape)}, expected ({rows}, L), a row of token ids a picture")
-    return cond

@@ -15,35 +15,34 @@ from minidiff.support.rng import randn
 def gaussian_kl(mu: Tensor, log_var: Tensor) -> Tensor:
     """KL(N(mu, exp(log_var)) || N(0, I)) in nats, summed over the last axis: (B, code) -> (B,).
 
-    Kingma and Welling, appendix B: ½ Σ (mu² + sigma² - 1 - log sigma²). ValueError for unequal shapes.
+    Kingma and Welling, appendix B: ½ Σ (mu² + sigma² - 1 - log sigma²). ValueError for unequal shapes, TypeError for
+    unequal dtypes.
     """
-    _alike("log_var", log_var, "mu", mu)
+    expect.alike("log_var", log_var, "mu", mu, "B ...")
     return 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(-1)
 
 
 def reparameterize(mu: Tensor, log_var: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """z = mu + sigma eps with eps ~ N(0, I): a draw from q(z | x) that gradients pass through (section 2.4).
 
-    ValueError for a mu and a log_var of unequal shapes.
+    ValueError for a mu and a log_var of unequal shapes, TypeError for unequal dtypes.
     """
-    _alike("log_var", log_var, "mu", mu)
+    expect.alike("log_var", log_var, "mu", mu)
     return mu + (0.5 * log_var).exp() * randn(mu.shape, mu, generator)
 
 
 def log_normal(x: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
     """log N(x; mu, exp(log_var)) in nats, summed over all axes but the first: -> (B,).
 
-    x and mu have one shape; log_var has it too, or is one number () for all. ValueError for other shapes.
+    x and mu have one shape; log_var has it too, or is one number () for all. ValueError for other shapes, TypeError for
+    unequal dtypes.
     """
-    _alike("mu", mu, "x", x)
-    if log_var.ndim:
-        _alike("log_var", log_var, "x", x)
+    expect.alike("mu", mu, "x", x, "B ...")
+    if getattr(log_var, "ndim", 1):
+        expect.alike("log_var", log_var, "x", x)
+    else:
+        expect.tensor("log_var", log_var, "", like=x)
     return -0.5 * ((x - mu) ** 2 / log_var.exp() + log_var + math.log(2 * math.pi)).flatten(1).sum(1)
-
-
-def _alike(name: str, x: Tensor, other: str, y: Tensor) -> None:
-    if x.shape != y.shape:
-        raise ValueError(f"{name}: got shape {tuple(x.shape)}, expected that of {other}, {tuple(y.shape)}")
 
 
 @part
@@ -57,10 +56,12 @@ class Gaussian:
         self.log_var = torch.tensor(2 * math.log(self.sigma))
 
     def log_prob(self, out: Tensor, x: Tensor) -> Tensor:
-        _alike("out", out, "x", x)
+        """log N(x; out, sigma² I) in nats, (B,), x and out of one shape (B, ...)."""
+        expect.alike("out", out, "x", x, "B ...")
         return log_normal(x, out, self.log_var.to(x))
 
     def mean(self, out: Tensor) -> Tensor:
+        """The decoder's answer (B, ...) as it is."""
         return out
 
 
@@ -75,16 +76,24 @@ class Levels:
         self.levels = self.channels = expect.integer("levels", levels, 2)
 
     def log_prob(self, out: Tensor, x: Tensor) -> Tensor:
+        """log p(x) in nats, (B,), of pictures x (B, C, H, W) in [-1, 1] by the decoder's out (B, levels C, H, W).
+
+        x is rounded to the levels.
+        """
+        expect.unit("x", x, "B C H W")
         levels = ((x + 1) * ((self.levels - 1) / 2)).round().long()  # (B, C, H, W)
         logits = self._logits(out)
-        _alike("out", logits[:, 0], "x", x)
+        expect.alike("out", logits[:, 0], "x", x)
         return -F.cross_entropy(logits, levels, reduction="none").flatten(1).sum(1)
 
     def mean(self, out: Tensor) -> Tensor:
-        grey = torch.linspace(-1, 1, self.levels).to(out)
-        return torch.einsum("bkchw,k->bchw", self._logits(out).softmax(1), grey)
+        """The mean picture, (B, C, H, W)."""
+        chances = self._logits(out).softmax(1)
+        return torch.einsum("bkchw,k->bchw", chances, torch.linspace(-1, 1, self.levels).to(out))
 
     def _logits(self, out: Tensor) -> Tensor:
+        if expect.tensor("out", out, "B C H W").shape[1] % self.levels:
+            raise ValueError(f"out: got {out.shape[1]} channels, expected {self.levels} times those of the picture")
         return out.unflatten(1, (self.levels, -1))  # (B, levels, C, H, W)
 
 
@@ -133,10 +142,11 @@ class VAE(nn.Module):
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, channels, size, size) -> mu and log_var, each (B, code), of q(z | x)."""
-        expect.tensor("x", x, f"B {self.channels} {self.size} {self.size}")
-        planes = self._one_hot(y, len(x))[:, :, None, None].expand(-1, -1, self.size, self.size)
+        like = next(self.parameters(), None)
+        expect.tensor("x", x, f"B {self.channels} {self.size} {self.size}", like=like, scaled=True)
+        planes = self._one_hot("y", y, len(x))[:, :, None, None].expand(-1, -1, self.size, self.size)
         both = self.encoder(torch.cat([x, planes.to(x)], 1))
-        return expect.tensor("encoder(x)", both, f"{len(x)} {2 * self.code}").chunk(2, dim=1)
+        return expect.tensor("encoder(x)", both, f"{len(x)} {2 * self.code}", like=x).chunk(2, dim=1)
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """(B, code) -> the mean picture of p(x | z), (B, channels, size, size), near [-1, 1] but not clamped."""
@@ -174,14 +184,21 @@ class VAE(nn.Module):
         """n pictures (n, channels, size, size) in [-1, 1], decoded from temperature times a draw of the prior."""
         n = expect.integer("n", n, 1)
         temperature = expect.number("temperature", temperature, 0)
-        like = next(self.parameters())
-        z = randn((n, self.code), like, generator) if self.prior is None else self.prior.sample(n, generator).to(like)
-        return self.decode(temperature * z, labels).clamp(-1, 1)
+        z = temperature * self._codes(n, generator)
+        return self.likelihood.mean(self._decode(z, labels, "labels")).clamp(-1, 1)
 
-    def _decode(self, z: Tensor, y: Tensor | None) -> Tensor:
-        expect.tensor("z", z, f"B {self.code}")
-        out = self.decoder(torch.cat([z, self._one_hot(y, len(z)).to(z)], 1))
-        return expect.tensor("decoder(z)", out, f"{len(z)} {self.outputs} {self.size} {self.size}")
+    def _codes(self, n: int, generator) -> Tensor:
+        """n draws of the prior, (n, code)."""
+        like = next(self.parameters())
+        if self.prior is None:
+            return randn((n, self.code), like, generator)
+        return expect.tensor("prior.sample(n)", self.prior.sample(n, generator), f"{n} {self.code}").to(like)
+
+    def _decode(self, z: Tensor, y: Tensor | None, name: str = "y") -> Tensor:
+        """The decoder's answer; `name` is what the caller calls the labels."""
+        expect.tensor("z", z, f"B {self.code}", like=next(self.parameters(), None))
+        out = self.decoder(torch.cat([z, self._one_hot(name, y, len(z)).to(z)], 1))
+        return expect.tensor("decoder(z)", out, f"{len(z)} {self.outputs} {self.size} {self.size}", like=z)
 
     def _kl(self, z: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
         """KL(q || prior) in nats, (B,): by its formula, or for a prior of one's own estimated from z ~ q."""
@@ -192,14 +209,11 @@ class VAE(nn.Module):
     def _log_prior(self, z: Tensor) -> Tensor:
         if self.prior is None:
             return log_normal(z, torch.zeros_like(z), torch.zeros_like(z))
-        return expect.tensor("prior.log_prob(z)", self.prior.log_prob(z), f"{len(z)}")
+        return expect.tensor("prior.log_prob(z)", self.prior.log_prob(z), f"{len(z)}", like=z)
 
-    def _one_hot(self, y: Tensor | None, count: int) -> Tensor:
-        if (y is None) != (self.classes == 0):
-            raise ValueError(f"y: got {'none' if y is None else 'labels'}, but the model has {self.classes} classes")
-        if y is None:
-            return torch.zeros(count, 0)
-        return F.one_hot(expect.labels("y", y, self.classes, count), self.classes)
+    def _one_hot(self, name: str, y: Tensor | None, count: int) -> Tensor:
+        y = expect.condition(name, y, self.classes, count)
+        return torch.zeros(count, 0) if y is None else F.one_hot(y, self.classes)
 
     def _log_weight(self, x, y, mu, log_var, generator) -> Tensor:
         z = reparameterize(mu, log_var, generator)

@@ -112,7 +112,7 @@ def test_a_model_without_labels_speaks_of_p_of_x_alone():
     x = torch.randint(2, (5, 1, 6, 4)) * 2.0 - 1
     assert torch.equal(model.log_prob_unlabelled(x), model.log_prob(x))
     assert model.sample(3).shape == (3, 1, 6, 4) and set(model.sample(3).unique().tolist()) <= {-1.0, 1.0}
-    with pytest.raises(ValueError, match="labels: got some, expected None"):
+    with pytest.raises(ValueError, match="labels: got some, but the model has 0 classes"):
         model.sample(2, torch.tensor([0, 1]))
 
 
@@ -213,7 +213,7 @@ def test_independent_pixels_beat_uniform_on_held_out_digits_and_sample_their_cou
         ),
         (lambda: PixelModel(shape=(8, 8)), r"shape: got \(8, 8\), expected \(C, H, W\)"),
         (lambda: PixelModel(levels=1), "levels: got 1"),
-        (lambda: colours()(torch.zeros(1, 3, 4, 5), torch.tensor([0])), "y: got labels, but the model has 0 classes"),
+        (lambda: colours()(torch.zeros(1, 3, 4, 5), torch.tensor([0])), "y: got some, but the model has 0 classes"),
         (lambda: colours(3)(torch.zeros(1, 3, 4, 5)), "y: got none, but the model has 3 classes"),
         (lambda: colours().complete(torch.zeros(1, 1, 4, 5), torch.ones(4, 5) > 0), "x: got"),
         (lambda: colours().complete(torch.zeros(1, 3, 4, 5), torch.ones(4, 5)), "known: got .* bool tensor"),

@@ -3,6 +3,7 @@
 import json
 import math
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from minidiff.denoiser import (
     bound,
     bound_terms,
 )
+from minidiff.nn import PointNet
 from minidiff.recipes import digits, folder
 from minidiff.sampler import last, sample, times
 from minidiff.support import parts
@@ -278,7 +280,7 @@ def test_it_is_built_on_the_meta_device_as_a_checkpoint_is_compared():
     path = schedule.cosine()
     with torch.device("meta"):
         for null in (10, (0, 0)):
-            assert Denoiser(nn.Linear(2, 2), path, "eps", null=null, drop=0.1).net.weight.is_meta
+            assert Denoiser(PointNet(), path, "eps", null=null, drop=0.1).net.linear_in.weight.is_meta
 
 
 # What is refused.
@@ -338,11 +340,15 @@ class Answers(nn.Module):
 @pytest.mark.parametrize(
     "shape, answer, error, told",
     [
-        ((4, 2), lambda x: x[:, :1], ValueError, r"net: got shape \(4, 1\) from it, expected that of x, \(4, 2\)"),
-        ((4, 1), lambda x: x[:, 0], ValueError, r"net: got shape \(4,\)"),
-        ((4, 3, 5, 5), lambda x: x[:, :1], ValueError, r"net: got shape \(4, 1, 5, 5\)"),
-        ((4, 1, 5, 5), lambda x: x[:1], ValueError, r"net: got shape \(1, 1, 5, 5\)"),
-        ((4, 2), lambda x: {"sample": x}, TypeError, "net: got dict from it, expected a tensor of x's shape"),
+        ((4, 2), lambda x: x[:, :1], ValueError, r"net.*: got shape \(4, 1\), expected that of x, \(4, 2\)"),
+        ((4, 1), lambda x: x[:, 0], ValueError, r"net.*: got shape \(4,\)"),
+        ((4, 3, 5, 5), lambda x: x[:, :1], ValueError, r"net.*: got shape \(4, 1, 5, 5\)"),
+        ((4, 1, 5, 5), lambda x: x[:1], ValueError, r"net.*: got shape \(1, 1, 5, 5\)"),
+        ((4, 2), lambda x: {"sample": x}, TypeError, "net.*: got dict, expected a tensor of x's shape"),
+        ((4, 2), lambda x: SimpleNamespace(sample=x), TypeError, r"net.*: got SimpleNamespace.*: its \.sample"),
+        ((4, 2), lambda x: (x,), TypeError, "net.*: got tuple, .*: its first entry"),
+        ((4, 2), lambda x: x.double(), TypeError, "net.*: got float64 tensor .*expected float32"),
+        ((4, 2), lambda x: x.long(), TypeError, "net.*: got int64 tensor"),
     ],
 )
 def test_an_answer_of_another_shape_is_refused_and_never_broadcast(shape, answer, error, told):
@@ -430,7 +436,7 @@ def test_a_focus_moves_half_of_the_times_however_they_are_drawn():
 def test_times_without_noise_or_of_another_number_are_refused():
     for answer, told in [
         (torch.zeros(4), "got 0, where there is no noise"),
-        (torch.ones(3), r"expected shape \(4\)"),
+        (torch.ones(3), r"expected shape \(4,\)"),
         (torch.full((4,), 1.5), "got values from 1.5 to 1.5"),
     ]:
         with pytest.raises(ValueError, match=rf"times\(n\): .*{told}"):

@@ -151,9 +151,9 @@ def test_labelled_networks_of_ones_own_are_called_with_the_labels():
     z = torch.randn(3, 2, generator=seeded())
     assert torch.equal(model.sample(3, y, generator=seeded()), model.generator(z, y))
     assert model.discriminator_terms(torch.randn(3, 5), y)["loss"].isfinite()
-    with pytest.raises(ValueError, match="y: got none, but the model has 3 classes"):
+    with pytest.raises(ValueError, match="labels: got none, but the model has 3 classes"):
         model.sample(2)
-    with pytest.raises(ValueError, match="y: got labels, but the model has 0 classes"):
+    with pytest.raises(ValueError, match="labels: got some, but the model has 0 classes"):
         made(generator=nn.Linear(2, 2)).sample(1, y[:1])
 
 
@@ -161,7 +161,7 @@ def test_answers_of_another_shape_are_named():
     x = torch.randn(4, 2)
     with pytest.raises(ValueError, match=r"generator\(z\): got shape \(4, 3\), expected that of x, \(4, 2\)"):
         made(generator=nn.Linear(2, 3)).discriminator_terms(x)
-    with pytest.raises(ValueError, match=r"discriminator\(x\): .* \(4, 3\), expected shape \(4\)"):
+    with pytest.raises(ValueError, match=r"discriminator\(x\): .* \(4, 3\), expected shape \(4,\)"):
         made(discriminator=nn.Linear(2, 3)).discriminator_terms(x)
     with pytest.raises(ValueError, match=r"fake: got shape \(1, 2\), expected that of real, \(4, 2\)"):
         gradient_penalty(lambda mixed: mixed.sum(1), x, x[:1])
@@ -169,11 +169,11 @@ def test_answers_of_another_shape_are_named():
 
 def test_bad_input_is_named():
     model, labelled = made(size=16), made(size=16, classes=10)
-    with pytest.raises(ValueError, match="y: got labels, but the model has 0 classes"):
+    with pytest.raises(ValueError, match="labels: got some, but the model has 0 classes"):
         model.sample(2, torch.tensor([1, 2]))
-    with pytest.raises(ValueError, match="y: got none, but the model has 10 classes"):
+    with pytest.raises(ValueError, match="labels: got none, but the model has 10 classes"):
         labelled.sample(2)
-    with pytest.raises(ValueError, match="y: got labels 3 to 11"):
+    with pytest.raises(ValueError, match="labels: got labels 3 to 11"):
         labelled.sample(2, torch.tensor([3, 11]))
     with pytest.raises(ValueError, match=r"z: .*expected shape \(B, 2\)"):
         model.generator(torch.randn(3, 5))

@@ -1,5 +1,6 @@
 """`draw`: a sampler by name, the guidance, labels in turn, chunks; with a denoiser that knows its exact answers."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -7,10 +8,11 @@ from torch import nn
 from minidiff import generate as drawing
 from minidiff import seeded
 from minidiff.denoiser import Denoiser
-from minidiff.generate import draw, guided, in_turn
+from minidiff.generate import draw, guided, in_turn, label_of
 from minidiff.guidance import cfg, clamp
 from minidiff.sampler import last, sample, times
 from minidiff.schedule import cosine
+from minidiff.unet import UNet
 
 MEANS = torch.tensor([-0.6, 0.0, 0.6, 0.0])  # of each label's pictures, null's last
 STDS = torch.tensor([0.1, 0.1, 0.1, 0.5])
@@ -83,6 +85,87 @@ def test_labels_in_turn_and_chunks(denoiser, monkeypatch):
     assert in_turn(denoiser, 5).tolist() == [0, 1, 2, 0, 1]
 
 
+LABELS = {  # what is given as labels -> the labels that are drawn
+    "list": ([2, 0], [2, 0]),
+    "array": (np.array([2, 0]), [2, 0]),
+    "array of one": (np.array([2]), [2]),
+    "int32": (torch.tensor([2, 0], dtype=torch.int32), [2, 0]),
+    "number in a tensor": (torch.tensor(4), [0, 1, 2, 0]),
+    "number of numpy": (np.int64(4), [0, 1, 2, 0]),
+    "names": (["dusk", "night"], [2, 0]),
+    "array of names": (np.array(["dusk"]), [2]),
+    "a name": ("dusk", [2]),
+    "names and numbers": (["dusk", 1], [2, 1]),
+    "tuple": (("night",), [0]),
+    "no label": ([3], [3]),
+}
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_are_given_as_they_come(denoiser, name):
+    denoiser.class_names = ["night", "noon", "dusk"]
+    given, labels = LABELS[name]
+    drawn = draw(denoiser, given, shape=(1, 4, 4), generator=seeded())
+    assert torch.equal(drawn, draw(denoiser, torch.tensor(labels), shape=(1, 4, 4), generator=seeded()))
+
+
+def test_labels_that_are_none_are_refused(denoiser):
+    for given, error in (
+        (torch.tensor([1.0]), TypeError),
+        ([True], TypeError),
+        ([0.5], TypeError),
+        (None, TypeError),
+        (2.5, TypeError),
+        ([], (TypeError, ValueError)),
+        ([4], ValueError),
+        ([-1], ValueError),
+        (torch.tensor([[1, 2]]), ValueError),
+        (["noon"], ValueError),
+        (0, ValueError),
+    ):
+        with pytest.raises(error, match="labels: got"):
+            draw(denoiser, given, shape=(1, 4, 4))
+
+
+FLOWERS = ["Rose", "tulip", "rose", "caf\u00e9"]
+NUMBERS = ["0", "1", "2", "10"]
+NAMED = [  # classes, label, the number it stands for or a part of the error
+    (FLOWERS, "tulip", 1),
+    (FLOWERS, "TULIP", 1),
+    (FLOWERS, " tulip ", 1),
+    (FLOWERS, "Rose", 0),
+    (FLOWERS, "rose", 2),
+    (FLOWERS, "cafe\u0301", 3),
+    (FLOWERS, "2", 2),
+    (FLOWERS, 2, 2),
+    (FLOWERS, "ROSE", "did you mean"),
+    (FLOWERS, "tulp", "did you mean tulip"),
+    (FLOWERS, "oak", "expected one of Rose, tulip, rose, caf\u00e9, or 0 to 3"),
+    (FLOWERS, "4", "label: got 4, expected between 0 and 3"),
+    (FLOWERS, "-1", "label: got -1"),
+    (FLOWERS, 1.5, "label: got 1.5"),
+    (NUMBERS, "10", 3),
+    (NUMBERS, "2", 2),
+    (NUMBERS, "3", "expected one of 0, 1, 2, 10$"),
+    (["2", "1", "0", "x"], "0", 2),
+    (["01", "02", "03", "04"], "1", "did you mean 01"),
+    ([], "3", 3),
+    ([], "rose", "expected a number from 0 to 3: this model does not know its classes by name"),
+    (["a"], "a", "class_names: got 1 names, expected one for each of 4"),
+]
+
+
+@pytest.mark.parametrize("names, label, wanted", NAMED)
+def test_a_class_is_meant_by_its_name_or_its_number(names, label, wanted):
+    model = Denoiser(Exact(4), cosine(), "x0", null=4)
+    model.class_names = names
+    if isinstance(wanted, int):
+        assert label_of(model, label) == wanted
+    else:
+        with pytest.raises((TypeError, ValueError), match=wanted):
+            label_of(model, label)
+
+
 class Zero(nn.Module):
     def __init__(self):
         super().__init__()
@@ -96,8 +179,43 @@ class Zero(nn.Module):
 def test_a_network_without_labels():
     model = Denoiser(Zero(), cosine(), "x0")
     assert draw(model, 3, shape=(2, 4, 4)).abs().max() == 0
+    with pytest.raises(AssertionError):  # its own, as nobody knows what labels a network of another's takes
+        draw(model, [1, 2], shape=(2, 4, 4))
     with pytest.raises(ValueError, match="scale: got 2.0 for a network without labels"):
         draw(model, 3, scale=2.0)
+
+
+def test_points_are_drawn_in_their_own_shape_and_never_cut():
+    model = Denoiser(Far(), cosine(), "x0")
+    assert torch.equal(draw(model, 3, steps=2), torch.full((3, 2), 4.0))
+    assert torch.equal(draw(model, 3, steps=2, limits=(-2, 2)), torch.full((3, 2), 2.0))
+    assert draw(model, 3, steps=2, shape=(2, 4, 4)).max() == 1  # a picture's shape
+    assert draw(model, 3, steps=2, shape=(2, 4, 4), limits=None).max() == 4  # codes
+
+
+class Far(nn.Module):
+    """A network for points that expects all of them at (4, 4)."""
+
+    dims = 2
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(4.0))
+
+    def forward(self, x, t, cond=None):
+        return self.weight.expand_as(x)
+
+
+def test_a_shape_that_the_network_does_not_tell_is_asked_for():
+    with pytest.raises(ValueError, match=r"shape: got None, expected that of one picture: \(3, 32, 32\), say"):
+        draw(Denoiser(UNet(channels=3, widths=(8, 16)), cosine()), 2)
+    for options, wrong in (
+        ({"shape": 16}, "shape: got 16"),
+        ({"limits": 1}, "limits: got 1"),
+        ({"limits": (1, -1)}, "limits: got -1"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=wrong):
+            draw(Denoiser(Far(), cosine(), "x0"), 2, **options)
 
 
 def test_what_is_refused(denoiser):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from minidiff import plot
 from minidiff.support.tables import rounded
@@ -235,7 +236,7 @@ def test_rounded_is_the_nearest_with_that_many_digits(value, digits):
         (lambda: plot.rows({"a": torch.zeros(3)}), ValueError, "images.'a'."),
         (lambda: plot.rows({"a": pictures(1), "b": pictures(1, width=9)}), ValueError, "expected one shape"),
         (lambda: plot.curve({}), ValueError, "values: got an empty dict"),
-        (lambda: plot.curve([]), ValueError, "values ''"),
+        (lambda: plot.curve([]), ValueError, "values: got shapes"),
         (lambda: plot.curve({"a": ([1, 2], [1, 2, 3])}), ValueError, "values 'a'"),
         (lambda: plot.scatter(torch.zeros(3, 3)), ValueError, "points: .*expected shape .N, 2."),
         (lambda: plot.scatter(torch.zeros(3, 2), [1, 2]), ValueError, "labels: got shape .2,., expected .3,."),
@@ -244,8 +245,8 @@ def test_rounded_is_the_nearest_with_that_many_digits(value, digits):
         (lambda: plot.paths(torch.zeros(1, 7, 2)), ValueError, "trajectories: .*at least 2 rows"),
         (lambda: plot.density(torch.zeros(9)), ValueError, r"values: .*expected shape \(H, W\)"),
         (lambda: plot.density(torch.zeros(2, 2).log()), ValueError, "values: got NaN or infinity"),
-        (lambda: plot.density(lambda x: x), ValueError, r"values\(points\): .*expected shape \(40000\)"),
-        (lambda: plot.density(lambda x: x[:, :1], side=4), ValueError, r"values\(points\): .*expected shape \(16\)"),
+        (lambda: plot.density(lambda x: x), ValueError, r"values\(points\): .*expected shape \(40000,\)"),
+        (lambda: plot.density(lambda x: x[:, :1], side=4), ValueError, r"values\(points\): .*expected shape \(16,\)"),
         (lambda: plot.density(lambda x: x[:, 0] / 0, side=4), ValueError, "values: got NaN or infinity"),
         (lambda: plot.density(lambda x: x[:, 0], side=0), ValueError, "side: got 0"),
         (lambda: plot.density(lambda x: x[:, 0], limits=(1, 1)), ValueError, "limits: got .1, 1., expected low < high"),
@@ -263,3 +264,29 @@ def test_bad_input_is_refused(call, error, words):
     with pytest.raises(error, match=words):
         call()
     assert not plt.get_fignums()  # and nothing is left open
+
+
+def test_what_is_drawn_can_be_saved(tmp_path):
+    images = torch.linspace(-1, 1, 3 * 64).view(3, 1, 8, 8)
+    plot.grid(images).savefig(tmp_path / "grid.png")
+    plot.curve([1, 2, 3]).figure.savefig(tmp_path / "curve.png")
+    Image.fromarray(plot.tile(images, gap=0)).save(tmp_path / "tile.png")
+    assert Image.open(tmp_path / "grid.png").size > (3 * 64, 64) and Image.open(tmp_path / "curve.png").size > (64, 64)
+    saved = np.asarray(Image.open(tmp_path / "tile.png"))
+    assert (saved[:, :, 0] == ((images.flatten(0, 1).permute(1, 0, 2).flatten(1) + 1) * 127.5).round().numpy()).all()
+
+
+@pytest.mark.parametrize(
+    "call, told",
+    [
+        (lambda: plot.grid(torch.zeros(2, 1, 8, 8), titles="ab"), "titles: got 'ab'"),
+        (lambda: plot.grid(torch.zeros(2, 1, 8, 8), titles=3), "titles: got 3"),
+        (lambda: plot.curve("abc"), "values: got 'abc'"),
+        (lambda: plot.curve(None), "values: got"),
+        (lambda: plot.curve({"a": [[1], [1, 2]]}), "values 'a': got"),
+        (lambda: plot.curve([1, 2], ax=3), "ax: got int, expected matplotlib's Axes"),
+    ],
+)
+def test_what_is_no_number_no_title_and_no_axes_is_named(call, told):
+    with pytest.raises((TypeError, ValueError), match=told):
+        call()

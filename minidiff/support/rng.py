@@ -6,12 +6,15 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
+from minidiff.support import expect
+
 
 def randn(shape, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Standard normal numbers of that shape, in the dtype and on the device of `like`.
 
     They are drawn where the generator lives, so that a seed on the CPU gives the same noise on a GPU.
     """
+    expect.generator("generator", generator)
     where = generator.device if generator is not None else like.device
     return torch.randn(shape, generator=generator, device=where, dtype=like.dtype).to(like.device)
 

@@ -24,6 +24,8 @@ def fit_adversarial(
     """
     if not all(hasattr(gan, name) for name in NEEDED):
         raise TypeError(f"gan: got {type(gan).__name__}, expected a GAN, with {', '.join(NEEDED)}")
+    if not isinstance(betas, tuple | list) or len(betas) != 2:
+        raise TypeError(f"betas: got {betas!r:.60}, expected two numbers")
     first, second = (expect.number("betas", beta, 0, 0.9999) for beta in betas)
     return _Adversarial(gan, batches, steps, seconds, lr, seed, ema, resume, betas=(first, second))
 

@@ -7,6 +7,7 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from minidiff.support import expect
+from minidiff.train.state import shapes
 
 
 class Ema:
@@ -26,9 +27,16 @@ class Ema:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Move the average towards the weights of `model`, which is built as the first one was."""
+        """Move the average towards the weights of `model`, which is built as the first one was; ValueError if not."""
+        if not self.updates:
+            self._check(model)
         average = get_ema_multi_avg_fn(min(self.decay, (1 + self.updates) / (10 + self.updates)))
         average(list(self.model.parameters()), list(model.parameters()), None)
         for copied, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
             copied.copy_(buffer)
         self.updates += 1
+
+    def _check(self, model: nn.Module) -> None:
+        """Weights of other shapes would be stretched to those of the average."""
+        if not isinstance(model, nn.Module) or shapes(model) != shapes(self.model):
+            raise ValueError(f"model: got a {type(model).__name__} of other weights than those that are averaged")

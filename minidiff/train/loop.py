@@ -16,8 +16,10 @@ from minidiff.train.feed import Feed
 from minidiff.train.processes import Processes
 from minidiff.train.state import StateFile, shapes
 
-CHECK_EVERY = 50  # steps from one look at the losses to the next: each look waits for the device
-SAVE_SECONDS = 10.0  # at least, from one write of the state to the next
+CHECK_EVERY = 50  # steps from one look at the losses to the next, at most: each look waits for the device
+CHECK_SECONDS = 30.0  # from one look to the next, at most, where a step takes less
+PACED = (1, 2, 5, 10, 20)  # the first steps after which their pace is measured
+SAVE_SECONDS = 10.0  # at least, from one write of the state to the next, which is done at a look
 
 
 class Tick(NamedTuple):
@@ -55,6 +57,7 @@ class Loop(Iterator):
         self.settings["lr"] = self.peaks[0]
         self.total = self.settings["steps"] or self.settings["seconds"]
         self.step, self.before, self.started, self.saved = 0, 0.0, None, (0, 0.0)
+        self.stride = CHECK_EVERY
         self.recent = []  # loss + gradient norms of the steps since the last look, left on the device
         alike = self.settings | {"processes": self.processes.count, "precision": self.processes.precision}
         self.file = None if resume is None else StateFile(resume, alike | shapes(model))
@@ -87,7 +90,9 @@ class Loop(Iterator):
         factor = self.factor(done)
         tick = Tick(self.step, *self._advance(factor), self.peaks[0] * factor, self._clock())
         self.step += 1
-        if self.step % CHECK_EVERY == 0:
+        if self.step in PACED or self.step % self.stride == 0:
+            self.stride = self._paced()
+        if self.step % self.stride == 0:
             self._save(wait=SAVE_SECONDS)
         return tick
 
@@ -103,7 +108,7 @@ class Loop(Iterator):
         try:
             with self.threads, torch.enable_grad(), numbered(self.processes.device, *key):
                 terms, norm = self.learn()
-        except RuntimeError:
+        except (RuntimeError, TypeError):
             self.feed.same_dtype(self.model)
             raise
         finally:
@@ -156,6 +161,13 @@ class Loop(Iterator):
         if fault := self.feed.fault(step * self.turns, unmoved=step == 0):
             return fault
         return "no weight had moved yet: look at the data and the loss" if step == 0 else "a smaller lr may help"
+
+    def _paced(self) -> int:
+        """From how many steps to how many to look, by their pace so far: the same number in each process."""
+        seconds = self._clock()
+        if self.processes.count > 1:
+            seconds = self.processes.mean(torch.tensor(seconds)).item()
+        return max(1, min(CHECK_EVERY, int(CHECK_SECONDS * self.step / max(seconds, 1e-9))))
 
     def _save(self, wait: float = 0.0) -> None:
         """Look, then write what is new, if `wait` seconds have passed since the last time: rank 0 for all."""

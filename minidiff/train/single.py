@@ -55,7 +55,8 @@ def fit(
     `resume`: a file for the state. Where it exists the run goes on from it, and ends with the very weights, bit for
     bit, of a run of `steps` never stopped (on the same machine, with as many threads). So it does with a DataLoader
     that draws by torch's random numbers alone: its first batches are gone through again, which takes their time. Of
-    functions and optimisers of your own the file knows the names alone: that they are the same is up to you.
+    functions and optimisers of your own the file knows the names alone: that they are the same is up to you. The file
+    is written every 10 to 60 seconds, and at the end: more steps then train on.
 
     TypeError or ValueError for a bad argument. FloatingPointError, which names the step, for a loss or a gradient that
     is not finite: it is noticed within 50 steps and before the state is written. The iterator's `step` counts the steps

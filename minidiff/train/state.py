@@ -36,11 +36,18 @@ class StateFile:
             return None
         except Exception as error:  # torch.load raises whatever the damage happens to lead to
             raise ValueError(f"resume: {self.path} holds no state of a run; remove it or name another file") from error
-        differ = [name for name in there | self.settings if there.get(name) != self.settings.get(name)]
+        differ = [name for name in there | self.settings if not self._fits(name, there)]
         if differ:
             what = "; ".join(f"{name} {there.get(name)} there, {self.settings.get(name)} here" for name in differ[:3])
             raise ValueError(f"resume: {self.path} is of another run ({what}); remove it or name another file")
         return state
+
+    def _fits(self, name: str, there: dict) -> bool:
+        """Is this setting the one that the state was written with? The run may also be asked to go on for longer."""
+        old = there.get(name)
+        new = self.settings.get(name)
+        longer = name in ("steps", "seconds") and None not in (old, new) and new > old
+        return new == old or longer
 
     def write(self, state: dict) -> None:
         """Replace the file's state, whole or not at all. OSError that says what to do where there is no room."""

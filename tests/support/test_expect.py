@@ -129,7 +129,7 @@ BAD = [
     (
         lambda: expect.tensor("x", [1.0], "B"),
         TypeError,
-        r"x: got \[1.0\] \(list\), expected a float tensor of shape \(B\)",
+        r"x: got \[1.0\] \(list\), expected a float tensor of shape \(B,\); torch.as_tensor",
     ),
     (lambda: expect.tensor("x", np.zeros((3, 2)), "B 2"), TypeError, r"x: got float64 array of shape \(3, 2\)"),
     (lambda: expect.tensor("x", torch.zeros(2, dtype=I64), "B"), TypeError, r"x: got int64 tensor of shape \(2,\)"),
@@ -153,7 +153,12 @@ BAD = [
     (lambda: expect.tensor("x", torch.tensor([-2.0]), "B", low=-1), ValueError, "x: got values from -2 to -2"),
     # labels
     (lambda: expect.labels("y", torch.zeros(3), 10), TypeError, "y: got float32 tensor"),
-    (lambda: expect.labels("y", torch.zeros(3, dtype=torch.int32), 10), TypeError, "y: got int32 tensor"),
+    (lambda: expect.labels("y", torch.zeros(3).bool(), 10), TypeError, "y: got bool tensor"),
+    (lambda: expect.labels("y", np.zeros(3), 10), TypeError, "y: got float64 array"),
+    (lambda: expect.labels("y", [[0], [1, 2]], 10), TypeError, "y: got"),
+    (lambda: expect.labels("y", [], 10), TypeError, "y: got"),
+    (lambda: expect.labels("y", np.array([1, 10]), 10), ValueError, "0 to 9: they count from 0"),
+    (lambda: expect.integers("k", [[3]], "B L", high=2), ValueError, "k: got numbers from 3 to 3, expected at most 2"),
     (lambda: expect.labels("y", 3, 10), TypeError, "y: got 3"),
     (lambda: expect.labels("y", torch.tensor(3), 10), ValueError, r"y: got int64 tensor of shape \(\)"),
     (lambda: expect.labels("y", torch.zeros(3, 1, dtype=I64), 10), ValueError, r"y: got .* expected shape \(B,\)"),

@@ -389,6 +389,30 @@ def test_a_finished_run_does_nothing_more(tmp_path):
 ran = []
 
 
+def test_a_run_that_has_ended_is_trained_on_by_more_steps(tmp_path):
+    """It goes on from its last step, at the rate of the longer run; nothing is done twice."""
+    state, model = tmp_path / "state", line()
+    list(fit(model, batches(8), 4, resume=state))
+    assert list(fit(line(), batches(8), 4, resume=state)) == []
+    longer = line()
+    ticks = list(fit(longer, batches(8), 8, resume=state))
+    assert [tick.step for tick in ticks] == [4, 5, 6, 7] and not torch.equal(weights(longer), weights(model))
+    assert ticks[0].lr == pytest.approx(1e-3 * loop.rate(4, 4.5 / 8))
+
+
+def test_slow_steps_are_saved_by_the_clock(tmp_path, monkeypatch):
+    """A step of 5 ms stands for one of 5 s: the state is not left for 50 steps."""
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.01)
+    monkeypatch.setattr(loop, "CHECK_SECONDS", 0.03)
+    state, slow = tmp_path / "state", line()
+    slow.register_forward_pre_hook(lambda *args: time.sleep(0.005))
+    ticks = fit(slow, batches(60), 60, resume=state)
+    for _ in range(25):
+        next(ticks)
+    done = torch.load(state, weights_only=True)["run"][0]
+    assert 15 <= done <= 25  # at most 6 steps lost
+
+
 def harm():
     ran.append("harm")
     return {}
@@ -406,7 +430,7 @@ def test_a_state_of_another_run_is_refused(tmp_path):
     list(fit(line(), batches(4), 4, resume=state))
     other = dict(batches=batches(4), steps=4, resume=state)
     for change, message in [
-        ({"steps": 5}, "steps 4 there, 5 here"),
+        ({"steps": 3}, "steps 4 there, 3 here"),
         ({"lr": 0.1}, "lr 0.001 there, 0.1 here"),
         ({"seed": 1}, "seed 0 there, 1 here"),
         ({"steps": None, "seconds": 3}, "seconds None there, 3.0 here"),
@@ -735,6 +759,12 @@ def test_float64_data_are_named():
     with pytest.raises(TypeError, match=r"batches\[0\]\[0\]: got float64, expected float32 as the model's weights"):
         next(fit(line(), [(x.double(), y.double())], 1))
     list(fit(line().double(), [(x.double(), y.double())], 1))
+
+
+def test_ema_refuses_weights_that_would_be_stretched_to_its_own():
+    for other in (torch.nn.Linear(1, 3), torch.nn.Linear(3, 3).double(), torch.nn.Linear(3, 3, bias=False)):
+        with pytest.raises(ValueError, match="model: got a Linear of other weights"):
+            Ema(torch.nn.Linear(3, 3)).update(other)
 
 
 def test_ema_says_what_it_needs():

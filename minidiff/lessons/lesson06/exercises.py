@@ -333,3 +333,5 @@ def _(attempt):
         "The difference of two SNRs, not the one at t.": right * snr_t / (snr_s - snr_t),
     }
     close(got, right, "Not the KL between the two normals of the step.", slips=slips, rtol=1e-3)
+    turned = attempt(x0, estimate, snr_t, snr_s)  # no step of a sampler, and negative: a slip of the caller's shows
+    close(turned, -right, "The formula has no absolute value: it would hide SNRs in the wrong order.", rtol=1e-3)

@@ -25,7 +25,7 @@ def trajectory(model: Denoiser, n: int = 10, steps: int = 50, size: int = 16, se
     return Explorer(
         lambda step: torch.cat([path[step].x, path[step].x0]),
         alt=alt,
-        columns=n,
+        rows=("noisy: x_t", "estimate of x0"),
         step=Player("step", steps + 1, steps // 2, unit=f"of {steps}", speed=8),
     ).add_class("trajectory")
 
@@ -46,7 +46,7 @@ def estimate(model: Denoiser, images: Tensor, labels: Tensor, seed: int = 0) -> 
     return Explorer(
         lambda time: torch.cat([images, *look(time)]),
         alt=alt,
-        columns=len(images),
+        rows=("clean: x0", "noisy: x_t", "estimate of x0"),
         time=Slider("time t", 0.02, 1.0, 0.02, 0.5),
     ).add_class("estimate")
 
@@ -63,7 +63,7 @@ def switched_off(models: dict[str, Denoiser], images: Tensor, seed: int = 0) -> 
     return Explorer(
         draw,
         alt="noisy digits at time {time:.2f} above, below the estimates of x0 by the network: {network}",
-        columns=len(images),
+        rows=("noisy: x_t", "estimate of x0"),
         network=Choice("network", list(models), next(iter(models))),
         time=Slider("time t", 0.02, 1.0, 0.02, 0.2),
     ).add_class("parts")

@@ -202,5 +202,6 @@ PLANTED = {
         lambda x0, estimate, snr_s, snr_t: (snr_t - snr_s) / 2 * ((x0 - estimate) ** 2).flatten(1).sum(1),
         lambda x0, estimate, snr_s, snr_t: (snr_s - snr_t) / 2 * ((x0 - estimate) ** 2).flatten(1).mean(1),
         lambda x0, estimate, snr_s, snr_t: (snr_s - snr_t) / 2 * (x0 - estimate).flatten(1).norm(dim=1),
+        lambda x0, estimate, snr_s, snr_t: abs(snr_s - snr_t) / 2 * ((x0 - estimate) ** 2).flatten(1).sum(1),
     ],
 }
