@@ -37,6 +37,9 @@ NO_JSON = "Nothing was written: give str, int, finite float, bool, None, lists, 
 OWN = "`load(path, into=model)` fills a model of your own"
 
 
+PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
+
+
 class CheckpointError(ValueError):
     """A checkpoint that cannot be read or written: `CheckpointError(file, what is wrong, what to do)`."""
 
@@ -64,6 +67,7 @@ def load(name_or_path, into: nn.Module | None = None) -> nn.Module:
     A bare name ("vae-digits") is a shipped checkpoint; a Path, or a str with a folder or the suffix .safetensors, is a
     file. `into` may be of any class whose weights have the file's names and shapes; a failure leaves it untouched.
     Before the model is allocated, size (at most 200 MB), sha256, names, shapes and dtypes were found right.
+    The names of its classes, if the card has them, are `class_names` of the model.
     No random number is drawn. CheckpointError names the file, what is wrong, and what to do.
     """
     if into is not None and not isinstance(into, nn.Module):
@@ -74,6 +78,8 @@ def load(name_or_path, into: nn.Module | None = None) -> nn.Module:
     _storable(path, weights, AGAIN)
     model = _build(path, made, "cpu") if into is None else into
     model.load_state_dict(weights)  # copies, in the model's own dtype
+    if made.get("classes"):
+        model.class_names = [str(name) for name in made["classes"]]
     return model.eval()
 
 
@@ -93,7 +99,7 @@ def save(model: nn.Module, path, **facts) -> Path:
 
     A model of the course's classes is described on the card and is built again by `load(path)`; one of a class of your
     own comes back by `load(path, into=model)`. facts: what else the card shall say, in JSON's terms, such as recipe,
-    command, seed, steps, data, metrics.
+    command, seed, steps, data, metrics. The names of classes, `model.class_names`, are noted as "classes".
     A kill at any moment leaves the old file or the new one. What `load` would refuse is not written: CheckpointError
     for weights that are NaN or beyond float16's 65,504, for facts that JSON would not give back as they are, and for a
     place that cannot be written.
@@ -104,6 +110,8 @@ def save(model: nn.Module, path, **facts) -> Path:
     weights = {name: _stored(tensor) for name, tensor in model.state_dict().items()}
     _storable(path, weights, "Nothing was written: train again with a lower rate, or stop earlier")
     described = {"class": type(model).__name__, "model": _described(model)}
+    if names := getattr(model, "class_names", None):
+        described["classes"] = list(names)
     made = described | facts | {"sha256": _digest(weights), "versions": _versions()}
     blob = safetensors.torch.save(weights, {"card": _text(path, made)})
     if len(blob) > LIMIT:
@@ -228,6 +236,9 @@ def _locate(name_or_path) -> Path:
     if not isinstance(name_or_path, str | Path):
         raise TypeError(f"name_or_path: got {type(name_or_path).__name__}, expected a str or a Path")
     path = Path(name_or_path)
+    if path.suffix in PICKLES:
+        remedy = "Fill a model by load_state_dict(torch.load(...)), then checkpoints.save(model, 'my.safetensors')"
+        raise CheckpointError(path, "is a file of torch.save's, whose reading may run what is in it", remedy)
     if isinstance(name_or_path, Path) or path.suffix == ".safetensors" or path.name != name_or_path:
         return path
     if name_or_path not in (known := names()):

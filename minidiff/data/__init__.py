@@ -9,7 +9,7 @@ from minidiff.data.batches import Batches, batches
 from minidiff.data.digits import digits
 from minidiff.data.downloads import DownloadError, cifar10, data_dir, fashion_mnist, mnist
 from minidiff.data.emoji import emoji
-from minidiff.data.folder import folder
+from minidiff.data.folder import Pictures, folder
 from minidiff.data.mixture import GaussianMixture
 from minidiff.data.photos import photo_crops, photos
 from minidiff.data.shapes import shapes
@@ -19,6 +19,7 @@ __all__ = [
     "Batches",
     "DownloadError",
     "GaussianMixture",
+    "Pictures",
     "batches",
     "checkerboard",
     "cifar10",
