@@ -33,7 +33,8 @@ help:  ## Show these lines
 	@echo 'Another Python: make lab PYTHON=python3.12. Options of JupyterLab: make lab LAB_ARGS=--no-browser'
 
 lab: .venv/installed  ## Open the course in JupyterLab, on this machine only
-	$(BIN)/python -m jupyterlab --ServerApp.ip=localhost --ServerApp.root_dir='$(CURDIR)/notebooks' $(LAB_ARGS)
+	$(BIN)/python -m jupyterlab --ServerApp.ip=localhost --ServerApp.root_dir='$(CURDIR)/notebooks' \
+		--LabApp.default_url=/lab/tree/START.md $(LAB_ARGS)
 
 test: .venv/installed-test  ## Unit tests, every notebook, three lessons in a real browser
 	$(call stage,unit tests,$(PYTEST) $(TWO) tests --ignore=tests/browser -m 'not slow')
@@ -80,6 +81,6 @@ clean:  ## Remove what the commands above have made; downloads in data/ stay
 	@touch .venv/installed $@
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; sys.exit(sys.version_info < (3, 11) and \
-	"minidiff needs Python 3.11 or newer, and $(PYTHON) is " + v + ". Name another: make lab PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(not (3, 11) <= v < (3, 15) and \
+	"minidiff needs Python 3.11 to 3.14, and $(PYTHON) is %d.%d. Name another: make lab PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv --clear .venv

@@ -26,6 +26,7 @@ COMING = "Installing collected packages: "
 def main(constraints: str, *extras: str) -> int:
     """Install torch's pair from one index if that is wanted and answers, then all the rest. Returns pip's exit code."""
     index = torch_index()
+    sys.stdout.reconfigure(errors="replace")  # a folder's name may have letters that the terminal lacks
     if index:
         from_one_index(index, constraints)
     course = f".[{','.join(extras)}]" if extras else "."
@@ -84,7 +85,7 @@ def answers(index: str) -> bool:
 
 def watched(command: list[str], environment: dict | None = None) -> int:
     """Run pip, and print every few seconds the line it is at. Its warnings and errors appear by themselves."""
-    pip = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    pip = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, errors="replace")
     said, ended = ["Starting"], threading.Event()
     watch = threading.Thread(target=tell, args=(said, ended))
     watch.start()

@@ -1,7 +1,8 @@
-"""Words for networks: a byte-pair tokenizer and the modules that make its ids into vectors. Lessons 09 and 10.
+"""Words for networks: a byte-pair tokenizer and the modules that make its ids into vectors. Lessons 09 to 11.
 
 `WordEmbedding` looks each word up by itself; `TextEncoder`, CLIP's, lets a word read what stands before it. Either is
-a text module for `UNet(text=...)`: ids (B, L) -> (B, L, width), with its `width`.
+a text module for `UNet(text=...)`: ids (B, L) -> (B, L, width), with its `width`. `LanguageModel` goes on writing;
+`VisionTransformer` reads a picture as a sentence of patches.
 """
 
 import math
@@ -11,14 +12,17 @@ from functools import lru_cache
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minidiff.nn import Attention, time_mlp
 from minidiff.support import expect
 from minidiff.support.parts import part
+from minidiff.support.words import understood, vocabulary
 
 PADDING, START, END, BYTES = 0, 1, 2, 3  # ids: three marks, then the 256 bytes, then one for each merge
 WORD = re.compile(r" ?\w+| ?[^\w\s]+")  # a run of letters and digits, or of signs, with the space before it
+ACTIVATIONS = {"quick_gelu": lambda h: h * torch.sigmoid(1.702 * h), "gelu": F.gelu}
 
 
 @part
@@ -28,15 +32,18 @@ class Tokenizer:
     A text is lower-cased and its white space reduced to single spaces; it is split into words, each with the space
     before it (a first one too), and no token reaches over a word's end. Each word starts as its UTF-8 bytes, and pairs
     of neighbours are merged in the order in which training found them. So nothing is ever unknown: a new word, or
-    another script, becomes bytes, which a model may never have met.
+    another script, becomes bytes, which a model may never have met. For such a model there is `words`, those that its
+    training showed: of a text then only they are read, `unknown` names the others, and punctuation does not matter.
 
     ids: 0 padding, 1 start, 2 end, 3 to 258 the bytes, then merge after merge. merges: the pairs of ids. length: ids
     in a row, start and end included. Source: Sennrich et al. 2016 (1508.07909); on bytes as in CLIP (2103.00020).
     """
 
-    def __init__(self, merges, length: int = 24):
+    def __init__(self, merges, length: int = 24, words: list[str] | None = None):
         self.merges = [(expect.integer("merges", a, BYTES), expect.integer("merges", b, BYTES)) for a, b in merges]
         self.length = expect.integer("length", length, 2)
+        self.words = words if words is None else sorted(_texts(words))
+        self.known = vocabulary(self.words or [])
         self.vocabulary = BYTES + 256 + len(self.merges)  # how many ids there are
         self.ranks = {pair: BYTES + 256 + i for i, pair in enumerate(self.merges)}  # a pair -> the id that it becomes
         self.pieces = [b""] * BYTES + [bytes([byte]) for byte in range(256)]  # an id -> the bytes it stands for
@@ -71,7 +78,20 @@ class Tokenizer:
         """The ids of one text, start and end with them, of any length."""
         if not isinstance(text, str):
             raise TypeError(f"text: got {type(text).__name__}, expected a str")
+        if self.words is not None:
+            text = " ".join(understood(text, self.known)[0])
         return [START, *(token for word in words(text) for token in _spell(self, word)), END]
+
+    def knowing(self, texts) -> "Tokenizer":
+        """The same tokenizer for a model that is trained on these texts: with their words as its `words`."""
+        seen = {word for text in _texts(texts) for word in text.lower().split()}
+        return Tokenizer(self.merges, self.length, sorted(seen))
+
+    def unknown(self, texts: str | list[str]) -> list[str]:
+        """The words of one or more texts that are left out, as its `words` lack them, each once; [] without `words`."""
+        if self.words is None:
+            return []
+        return list(dict.fromkeys(word for text in _texts(texts) for word in understood(text, self.known)[1]))
 
     def decode(self, ids) -> str:
         """The text of ids, a list or a tensor (L,): what `encode` was given, lower-cased with single spaces.
@@ -151,21 +171,22 @@ class Block(nn.Module):
     """A transformer's layer, as in CLIP: x (B, L, width) + attention, then + a small network for each token alone.
 
     Both read a normalised x ("pre-norm"), so the sum itself runs through from the first layer to the last. The small
-    network is 4 times as wide inside, with the quick GELU x sigmoid(1.702 x). Source: CLIP's code (2103.00020).
+    network is 4 times as wide inside, with the quick GELU x sigmoid(1.702 x), or "gelu", the exact one, as OpenCLIP has
+    it. Source: CLIP's code (2103.00020).
     """
 
-    def __init__(self, width: int, heads: int, causal: bool = False):
+    def __init__(self, width: int, heads: int, causal=False, activation="quick_gelu", eps: float = 1e-5):
         super().__init__()
-        self.norm1 = nn.LayerNorm(width)
+        self.activation = expect.choice("activation", activation, ACTIVATIONS)
+        self.norm1 = nn.LayerNorm(width, eps)
         self.attention = Attention(width, heads, causal=causal, bias=True)
-        self.norm2 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width, eps)
         self.fc1 = nn.Linear(width, 4 * width)
         self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norm1(x))
-        h = self.fc1(self.norm2(x))
-        return x + self.fc2(h * torch.sigmoid(1.702 * h))
+        return x + self.fc2(ACTIVATIONS[self.activation](self.fc1(self.norm2(x))))
 
 
 @part
@@ -194,11 +215,13 @@ class TextEncoder(nn.Module):
     """CLIP's text tower: ids (B, L) -> (B, L, width), each token in the light of those before it.
 
     Words and places as vectors, `layers` blocks with a causal mask, a last norm. Padding stands behind the end, where
-    no word looks. end: the id that ends a text. Source: CLIP (2103.00020), section 2.4; the same as transformers'
-    CLIPTextModel on the same weights.
+    no word looks. end: the id that ends a text. activation: of its blocks, "quick_gelu" or "gelu". eps: of its norms.
+    Source: CLIP (2103.00020), section 2.4; the same as transformers' CLIPTextModel on the same weights.
     """
 
-    def __init__(self, vocabulary: int, width=64, layers=2, heads=2, length: int = 24, end: int = END):
+    def __init__(
+        self, vocabulary: int, width=64, layers=2, heads=2, length=24, end=END, activation="quick_gelu", eps=1e-5
+    ):
         super().__init__()
         self.vocabulary = expect.integer("vocabulary", vocabulary, 1)
         self.width = expect.integer("width", width, 1)
@@ -206,12 +229,14 @@ class TextEncoder(nn.Module):
         self.heads = expect.integer("heads", heads, 1)
         self.length = expect.integer("length", length, 2)
         self.end = expect.integer("end", end, 0, vocabulary - 1)
+        self.activation = expect.choice("activation", activation, ACTIVATIONS)
+        self.eps = expect.number("eps", eps, 0)
         self.token_embed = nn.Embedding(vocabulary, width)
         self.pos_embed = nn.Parameter(torch.zeros(length, width))
         nn.init.normal_(self.token_embed.weight, std=0.02)
         nn.init.normal_(self.pos_embed, std=0.01)
-        self.blocks = nn.Sequential(*(Block(width, heads, causal=True) for _ in range(layers)))
-        self.norm = nn.LayerNorm(width)
+        self.blocks = nn.Sequential(*(Block(width, heads, True, activation, eps) for _ in range(layers)))
+        self.norm = nn.LayerNorm(width, eps)
 
     def forward(self, ids: Tensor) -> Tensor:
         _check_ids(ids, self.token_embed.num_embeddings, len(self.pos_embed))
@@ -226,6 +251,42 @@ class TextEncoder(nn.Module):
         return h[torch.arange(len(ids), device=ids.device), ends.int().argmax(1)]  # the first, where there are more
 
 
+class LanguageModel(nn.Module):
+    """Which token comes next? ids (B, L) -> logits (B, L, vocabulary): those at place i are for the token at i + 1.
+
+    The text tower above, read out by a linear layer. Whatever stands at i has seen tokens 0 ... i and no more, so one
+    pass asks at all places at once. `loss` is what `fit` trains. Source: Radford et al. 2018, "Improving Language
+    Understanding by Generative Pre-Training", section 3.1.
+    """
+
+    def __init__(self, vocabulary: int, width=64, layers=2, heads=4, length: int = 24):
+        super().__init__()
+        self.text = TextEncoder(vocabulary, width, layers, heads, length)
+        self.head = nn.Linear(width, vocabulary)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.head(self.text(ids))
+
+    def nats(self, ids: Tensor) -> Tensor:
+        """(B, L) -> (B,): -log p(text), the sum over its tokens after the start, its end included, padding not."""
+        logits = self(ids[:, :-1]).transpose(1, 2)  # (B, vocabulary, L - 1)
+        return F.cross_entropy(logits, ids[:, 1:], ignore_index=PADDING, reduction="none").sum(1)
+
+    def loss(self, ids: Tensor) -> Tensor:
+        return self.nats(ids).mean()
+
+    @torch.no_grad()
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """ids (n, length) of texts drawn token by token, padding behind the end; without one where it ran too long."""
+        ids = torch.full((expect.integer("n", n, 1), 1), START)
+        over = torch.zeros(n, dtype=torch.bool)
+        for _ in range(self.text.length - 1):
+            drawn = self(ids)[:, -1].softmax(1).multinomial(1, generator=generator)
+            ids = torch.cat([ids, drawn.masked_fill(over[:, None], PADDING)], dim=1)
+            over = over | (ids[:, -1] == END)
+        return ids
+
+
 @part
 class VisionTransformer(nn.Module):
     """A picture as a sentence of patches: (B, channels, size, size) -> (B, width), one vector a picture.
@@ -236,7 +297,9 @@ class VisionTransformer(nn.Module):
     the vision model of transformers' CLIPModel on the same weights.
     """
 
-    def __init__(self, size: int, patch: int, width=64, layers=4, heads=2, channels: int = 3, time: bool = False):
+    def __init__(
+        self, size, patch, width=64, layers=4, heads=2, channels=3, time=False, activation="quick_gelu", eps=1e-5
+    ):
         super().__init__()
         self.size = expect.integer("size", size, 1)
         self.patch = expect.integer("patch", patch, 1)
@@ -247,6 +310,8 @@ class VisionTransformer(nn.Module):
         self.heads = expect.integer("heads", heads, 1)
         self.channels = expect.integer("channels", channels, 1)
         self.time = expect.choice("time", time, (False, True))
+        self.activation = expect.choice("activation", activation, ACTIVATIONS)
+        self.eps = expect.number("eps", eps, 0)
         self.patch_embed = nn.Conv2d(channels, width, patch, stride=patch, bias=False)
         self.class_token = nn.Parameter(torch.randn(width) / math.sqrt(width))
         self.pos_embed = nn.Parameter(torch.randn((size // patch) ** 2 + 1, width) / math.sqrt(width))
@@ -254,9 +319,9 @@ class VisionTransformer(nn.Module):
         if time:
             for weight in self.time_embed[-1].parameters():  # at first no time counts, so it can start from a CLIP
                 nn.init.zeros_(weight)
-        self.pre_norm = nn.LayerNorm(width)
-        self.post_norm = nn.LayerNorm(width)
-        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(layers)))
+        self.pre_norm = nn.LayerNorm(width, eps)
+        self.post_norm = nn.LayerNorm(width, eps)
+        self.blocks = nn.Sequential(*(Block(width, heads, False, activation, eps) for _ in range(layers)))
 
     def forward(self, x: Tensor, t=None) -> Tensor:
         """x (B, channels, size, size) -> (B, width). t goes with time=True and is refused without."""

@@ -1,8 +1,13 @@
 """What published homeworks ask for, done with public names alone: one's own network, channels, sizes, data and loop."""
 
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -174,3 +179,54 @@ def test_a_loop_of_ones_own_pieces_and_a_model_that_comes_back(tmp_path):
     path = checkpoints.save(mine, tmp_path / "mine.safetensors", data="digits")
     x, y = data.digits("test")
     assert checkpoints.load(path, into=Mine()).loss(x, y).item() == pytest.approx(mine.loss(x, y).item(), abs=1e-2)
+
+
+def rows_of_the_readme() -> list[str]:
+    """The code of each line of the README's table "to do this, call that"."""
+    text = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    table = text[text.index("| to do this | call that |") :].partition("\n\n")[0]
+    return ["\n".join(re.findall(r"`([^`]+)`", row.rsplit("|", 2)[1])) for row in table.splitlines()[2:]]
+
+
+def test_each_line_of_the_readmes_table_runs(tmp_path, monkeypatch):
+    """One after the other, as a learner may type them, with names that say what they are."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("rose", "tulip"):
+        (tmp_path / "flowers" / name).mkdir(parents=True)
+        for k in range(2):
+            Image.new("RGB", (20, 20), (90 * k, 100, 50)).save(tmp_path / "flowers" / name / f"{k}.png")
+    known = {
+        **vars(data_names()),
+        "net": UNet(channels=1, widths=(8, 8), attention=()),
+        "digits": checkpoints.load("ddpm-digits"),
+        "painter": checkpoints.load("ldm-shapes"),
+        "clip": checkpoints.load("clip-shapes"),
+        "labels": torch.tensor([3, 7]),
+        "x": torch.randn(2, 1, 16, 16),
+        "t": torch.tensor(0.5),
+        "mask": torch.ones(32, 32),
+        "points": torch.randn(50, 2),
+        "others": torch.randn(60, 2),
+    }
+    rows = rows_of_the_readme()
+    assert len(rows) >= 14
+    for row in rows:
+        exec(row, known)
+        known["labels"] = torch.tensor([3, 7])
+    assert known["names"] == ["rose", "tulip"] and known["images"].shape == (4, 3, 16, 16)
+    assert known["x0"].shape == (2, 1, 16, 16) and last(known["steps"]).shape == (2, 1, 16, 16)
+    assert known["anew"].shape == (2, 3, 32, 32) and known["shares"].shape == (2, 2)
+    assert (tmp_path / "mine.png").is_file() and eval(rows[7], known) == ["pink"]
+
+
+def data_names() -> SimpleNamespace:
+    """What stands in the files that the README links below its table."""
+    from minidiff.clip import zero_shot
+    from minidiff.generate import draw, guided
+    from minidiff.latent import image_to_image, inpaint, text_to_image
+    from minidiff.sampler import invert
+
+    given = {"checkpoints": checkpoints, "data": data, "metrics": metrics, "plot": plot, "Denoiser": Denoiser}
+    given |= {"cosine": cosine, "straight": straight, "times": times, "draw": draw, "guided": guided, "invert": invert}
+    made = {"text_to_image": text_to_image, "image_to_image": image_to_image, "inpaint": inpaint}
+    return SimpleNamespace(**given, **made, zero_shot=zero_shot)

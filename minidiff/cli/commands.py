@@ -3,6 +3,7 @@
 import difflib
 import os
 import shlex
+import sys
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from PIL import Image
 from torch import nn
 
 from minidiff import checkpoints, data, device, generate, profile
-from minidiff.cli import launch
+from minidiff.cli import launch, published
 from minidiff.recipes import RECIPES, Recipe, Trained, folder
 from minidiff.scorecard import report
-from minidiff.support import expect, files, rooms
+from minidiff.support import expect, files, rooms, words
 from minidiff.support.profile import PROFILES
 
 MOST = {".npz": 1_000_000, ".png": 10_000}  # pictures in one file
@@ -24,12 +25,17 @@ MOST = {".npz": 1_000_000, ".png": 10_000}  # pictures in one file
 def train(args) -> int:
     """Train a recipe's model; write its averaged weights and their card; print its held-out loss and the file.
 
-    Of the processes that a launcher started, all train and the first one writes.
+    Of the processes that a launcher started, all train and the first one writes. With --resume the state stays, so
+    that the same command with more steps trains on; a model that is finished is left as it is.
     """
     recipe = _asked(args)
     length = _length(args)
     out = _place(args.out or _trained(args.name), ".safetensors")
     state = out.with_suffix(".state") if args.resume else None
+    command = _command(args, length)
+    before = _made_before(out)
+    if args.resume and before and _is_finished(out, state, before, command):
+        return 0
     where = _device()
     together = launch.together(args.name, recipe, where)
     where = together["accelerator"].device if together else where
@@ -38,32 +44,37 @@ def train(args) -> int:
     trained = _trained_model(recipe, needed, how, state)
     if launch.first():
         loss = recipe.held_out_loss(trained.model, needed)
-        _write(out, trained, recipe, args, length, loss)
-        _finish(out, trained, args, loss)
+        _write(out, trained, recipe, args, command, loss)
+        _tell(out, trained, args.name, loss, before, state)
     return 0
 
 
 def sample(args) -> int:
-    """Draw pictures with a trained model into an .npz (images, and their labels or prompts) or a .png (a grid)."""
+    """Draw pictures with a trained model into an .npz (images, their labels, names or prompts) or a .png (a grid)."""
     out = _place(args.out, *MOST)
-    n = expect.integer("--n", args.n, 1, MOST[out.suffix])
+    place = published.place(args.name)
+    usual = 16 if place is None else 1  # a published model takes minutes for one
+    n = expect.integer("--n", usual if args.n is None else args.n, 1, MOST[out.suffix])
     seed = expect.integer("--seed", args.seed, 0, 2**32 - 1)
-    source = _source(args.name)
-    model = checkpoints.load(source).to(_device())
-    recipe = _recipe_of(args.name, source, model)
+    model, recipe = _opened(args.name) if place is None else published.opened(place)
+    model = model.to(_device())
     options = _options(args, recipe, model)
     told = _conditions(args.name, recipe, model, n, args.label, args.prompt)
+    _name_unknown(model, args)
     generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
     count = {} if "prompts" in told else {"n": n}
     images = recipe.generate(model, **count, **told, generator=generator, **options)
     images = expect.tensor("images", images.float(), "N C H W", finite=True).clamp(-1, 1)
-    with files.whole(out) as file:
-        if out.suffix == ".png":
-            Image.fromarray(generate.page(images)).save(file, "png")
-        else:
-            np.savez(file, images=images.numpy(), **{what: np.asarray(values) for what, values in told.items()})
-    print(f"{args.name}: images {tuple(images.shape)}{''.join(f' with {what}' for what in told)}\n{out}")
+    names = generate.class_names(model)
+    _save(out, images, told | ({"classes": names} if names else {}))
+    print(f"{args.name}: images {tuple(images.shape)}{''.join(f' with {what}' for what in told)}{_drawn(told, names)}")
+    print(out)
     return 0
+
+
+def fetch(args) -> int:
+    """Fetch published weights and print where they are."""
+    return published.fetch(args)
 
 
 def scorecard(args) -> int:
@@ -142,17 +153,42 @@ def _trained_model(recipe: Recipe, needed, how: dict, state: Path | None) -> Tra
         raise KeyboardInterrupt(f"interrupted: {kept}") from stop
 
 
-def _write(out: Path, trained: Trained, recipe: Recipe, args, length: dict, loss: float) -> None:
-    """Write the checkpoint, with a command on its card that repeats the run wherever it is given."""
+def _command(args, length: dict) -> str:
+    """The command that repeats the run, wherever it is given."""
     chosen = [] if args.folder is None else ["--folder", args.folder]
     [(unit, number)] = length.items()
     command = ["python", "-m", "minidiff", "train", args.name, *chosen, f"--{unit}", number]
-    command += ["--profile", profile(), "--seed", args.seed]
+    return shlex.join(map(str, [*command, "--profile", profile(), "--seed", args.seed]))
+
+
+def _made_before(out: Path) -> dict | None:
+    """The card of the model that is there already; None where there is none, or nothing that can be read."""
+    try:
+        return checkpoints.card(out) if out.is_file() else None
+    except checkpoints.CheckpointError:
+        return None
+
+
+def _is_finished(out: Path, state: Path, before: dict, command: str) -> bool:
+    """Is the model of this command there already? Then say so. ValueError where a finished one would be lost."""
+    if before.get("command") != command:
+        if state.exists():
+            return False  # a longer run, or another one, which the state knows and refuses
+        there = f"{out} is there, of {before.get('steps')} steps, and {state.name}, to go on from, is not"
+        raise ValueError(f"--resume: {there}; remove it to train anew, or name another place with --out")
+    more = "more --steps or --seconds train on" if state.exists() else f"{state.name} is gone; --out trains another"
+    if launch.first():
+        print(f"finished already: {before.get('steps')} steps, nothing was changed; {more}\n{out}")
+    return True
+
+
+def _write(out: Path, trained: Trained, recipe: Recipe, args, command: str, loss: float) -> None:
+    """Write the checkpoint, with the command on its card."""
     checkpoints.save(
         trained.model,
         out,
         recipe=args.name,
-        command=shlex.join(map(str, command)),
+        command=command,
         seed=args.seed,
         steps=trained.steps,
         data=f"train split: {trained.data}",
@@ -161,12 +197,21 @@ def _write(out: Path, trained: Trained, recipe: Recipe, args, length: dict, loss
     )
 
 
-def _finish(out: Path, trained: Trained, args, loss: float) -> None:
-    """Remove the state, as the run is over, and tell of it."""
-    if args.resume:
-        out.with_suffix(".state").unlink(missing_ok=True)
+def _tell(out: Path, trained: Trained, name: str, loss: float, before: dict | None, state: Path | None) -> None:
+    """Say what was trained, what it took the place of, and what is left to go on from."""
     processes = f" by {trained.processes} processes" if trained.processes > 1 else ""
-    print(f"{args.name}: {trained.steps} steps{processes}, loss {loss:.4g} on held-out data\n{out}")
+    print(f"{name}: {trained.steps} steps{processes}, loss {loss:.4g} on held-out data\n{out}")
+    if before:
+        print(f"It takes the place of the one of {before.get('steps')} steps that was there.")
+    if state and state.exists():
+        print(f"{state} ({state.stat().st_size / 1e6:.1f} MB) is kept: the same command with more steps trains on.")
+
+
+def _opened(name: str) -> tuple[nn.Module, Recipe]:
+    """A checkpoint's model, and its recipe."""
+    source = _source(name)
+    model = checkpoints.load(source)
+    return model, _recipe_of(name, source, model)
 
 
 def _source(name: str) -> str | Path:
@@ -174,8 +219,25 @@ def _source(name: str) -> str | Path:
     own = _trained(name) if name in RECIPES else None
     if own is None or not own.is_file():
         return name
-    print(f"{name}: the model that you have trained, {own} (remove it to draw with the shipped one)")
+    other = " (remove it to draw with the shipped one)" if name in checkpoints.names() else ""
+    print(f"{name}: the model that you have trained, {own}{other}")
     return own
+
+
+def _save(out: Path, images: torch.Tensor, known: dict) -> None:
+    """Write the pictures as a grid, or with what is known of each."""
+    with files.whole(out) as file:
+        if out.suffix == ".png":
+            Image.fromarray(generate.page(images)).save(file, "png")
+        else:
+            np.savez(file, images=images.numpy(), **{what: np.asarray(values) for what, values in known.items()})
+
+
+def _drawn(told: dict, names: list[str], most: int = 10) -> str:
+    """Which classes were drawn, by number and name; "" where they have no names."""
+    labels = sorted({int(label) for label in told.get("labels", [])}) if names else []
+    more = f" and {len(labels) - most} more" if len(labels) > most else ""
+    return f": {', '.join(f'{label} {names[label]}' for label in labels[:most])}{more}" if labels else ""
 
 
 def _recipe_of(name: str, source, model: nn.Module) -> Recipe:
@@ -195,7 +257,7 @@ def _recipe_of(name: str, source, model: nn.Module) -> Recipe:
 
 def _options(args, recipe: Recipe, model: nn.Module) -> dict:
     """The options that were given, all of which the model's way of drawing must have."""
-    names = ("sampler", "steps", "eta", "scale", "negative", "temperature")
+    names = ("sampler", "steps", "eta", "scale", "negative", "temperature", "size")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     known = generate.options(recipe.generate, model)
     for option in given.keys() - known:
@@ -203,7 +265,18 @@ def _options(args, recipe: Recipe, model: nn.Module) -> dict:
     return given
 
 
-def _conditions(name: str, recipe: Recipe, model: nn.Module, n: int, label: int | None, prompt: str | None) -> dict:
+def _name_unknown(model: nn.Module, args) -> None:
+    """Say on stderr which words of what was typed the model was never shown, and where none is left."""
+    for option in ("prompt", "negative"):
+        text = getattr(args, option) or ""
+        unknown = model.unknown_words(text) if text and hasattr(model, "unknown_words") else []
+        if unknown:
+            empty = "" if model.tokenizer.tokens(text) else "; nothing is left of it"
+            told = words.told(unknown, model.tokenizer.words)
+            print(f"minidiff: --{option}: {told}{empty}", file=sys.stderr)
+
+
+def _conditions(name: str, recipe: Recipe, model: nn.Module, n: int, label: str | None, prompt: str | None) -> dict:
     """{"labels": int64 (n,)} or {"prompts": n texts}, as the model wants them; {} for one that takes neither.
 
     n times what was given; else the labels 0, 1, … or the recipe's prompts in turn.
@@ -219,4 +292,5 @@ def _conditions(name: str, recipe: Recipe, model: nn.Module, n: int, label: int 
         return {"labels": generate.in_turn(model, n)} if classes else {}
     if not classes:
         raise ValueError(f"--label: {name} draws pictures without labels")
-    return {"labels": torch.full((n,), expect.integer("--label", label, 0, classes - 1))}
+    number = generate.label_of(model, label, "--label")
+    return {"labels": torch.full((n,), number)}

@@ -3,16 +3,20 @@
 Only the standard library is imported at the top: each check imports what it needs, and may fail in any way.
 """
 
+import platform
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
+import textwrap
 from functools import partial
 from importlib import import_module, metadata
 from pathlib import Path
 
 GIB = 2**30
-PYTHON = (3, 11)
+PYTHON = ((3, 11), (3, 14))  # the first and the last for which all packages have been built
+UNBUILT = {("darwin", "x86_64"): "a Mac with an Intel processor", ("win32", "arm64"): "Windows on ARM"}
 MODULES = {"scikit-learn": "sklearn", "scikit-image": "skimage"}  # the others are imported by the name they go by
 INSTALL = "activate the environment (`source .venv/bin/activate`), or run `pip install -e .` in the checkout"
 NAMED = ("torch", "torchvision", "jupyterlab", "ipywidgets", "anywidget")  # those with a line of their own
@@ -30,18 +34,49 @@ def doctor() -> int:
 
 def _examine(need: str, check, remedy: str) -> bool:
     try:
-        print(f"[OK]   {need}: {check()}")
+        _say(f"[OK]   {need}: {check()}")
         return True
     except Exception as error:  # a broken package may raise anything
-        print(f"[FAIL] {need}: {' '.join(str(error).split()) or type(error).__name__}. What to do: {remedy}")
+        _say(f"[FAIL] {need}: {' '.join(str(error).split()) or type(error).__name__}. What to do: {remedy}")
         return False
+
+
+def _say(line: str) -> None:
+    """Print a line, in a terminal as several of its width."""
+    if sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
+        line = textwrap.fill(line, width, subsequent_indent=" " * 7, break_on_hyphens=False, break_long_words=False)
+    print(line)
 
 
 def _python() -> str:
     found = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info < PYTHON:
-        raise RuntimeError(f"{found} is older than {PYTHON[0]}.{PYTHON[1]}")
+    first, last = (".".join(map(str, version)) for version in PYTHON)
+    if not PYTHON[0] <= sys.version_info[:2] <= PYTHON[1]:
+        raise RuntimeError(f"{found} is {'older' if sys.version_info < PYTHON[0] else 'newer'} than {first} to {last}")
     return f"{found} in {sys.prefix}"
+
+
+def _platform() -> str:
+    here = (sys.platform, platform.machine().lower())
+    if here in UNBUILT:
+        raise RuntimeError(f"{UNBUILT[here]}, for which PyTorch is not built any more, or not yet")
+    return f"{platform.system()} {platform.machine()}"
+
+
+def _package() -> str:
+    """The package that a script finds, also one that lies beside the clone, whose own folder is called the same."""
+    import minidiff
+
+    here = Path(minidiff.__file__).resolve()
+    beside = here.parents[2]
+    ask = "from importlib.util import find_spec; print(getattr(find_spec('minidiff'), 'origin', None))"
+    there = subprocess.run([sys.executable, "-c", ask], cwd=beside, capture_output=True, text=True).stdout.strip()
+    if there in ("", "None"):
+        raise RuntimeError(f"a script in {beside} finds no package, or the folder {here.parents[1]} in its place")
+    if Path(there).resolve() != here:
+        raise RuntimeError(f"here it is {here.parent}, and a script elsewhere gets {Path(there).parent}")
+    return str(here.parent)
 
 
 def _packages(*names: str) -> str:
@@ -122,6 +157,12 @@ def _checkpoints() -> str:
     return f"{len(names)} readable: {', '.join(names)}"
 
 
+def _published() -> str:
+    from minidiff.cli import published
+
+    return published.told()
+
+
 def _disk() -> str:
     from minidiff import data
 
@@ -144,7 +185,9 @@ def _enough(count: int, least: int, what: str) -> str:
 
 
 NEEDS = (
-    ("Python", _python, "install Python 3.11 or newer and make the environment again"),
+    ("Python", _python, "install Python 3.11 to 3.14 and make the environment again, `make lab PYTHON=python3.12`"),
+    ("platform", _platform, "take a Python for this processor, or another machine; WSL on Windows is Linux"),
+    ("package", _package, "in the checkout that you mean to use, run `pip install -e .` again"),
     ("torch and torchvision", _torch, f"{INSTALL}; if both are there, install both again, from one and the same index"),
     ("device", _device, "unset MINIDIFF_DEVICE and MINIDIFF_PROFILE, or set them to what is there"),
     ("Jupyter", _jupyter, f"{INSTALL}; a lost kernel comes back with `pip install --force-reinstall ipykernel`"),
@@ -154,6 +197,7 @@ NEEDS = (
     ("home folder", _home_folder, "make room there, or start with another home: `HOME=/tmp make lab`"),
     ("data folder", _data_folder, "set MINIDIFF_DATA to a folder that can be written"),
     ("checkpoints", _checkpoints, "run `git checkout -- data/checkpoints` in the checkout"),
+    ("published weights", _published, "run `python -m minidiff fetch NAME` again"),
     ("disk", _disk, "free some, or set MINIDIFF_DATA to a folder on another disk"),
     ("memory", _memory, "close other programs and notebooks"),
 )

@@ -22,9 +22,20 @@ from minidiff.unet import UNet
 @cache
 def tokenizer() -> Tokenizer:
     """The course's: each word of the captions of `shapes` and of the photographs is one token, 24 tokens a text."""
+    return Tokenizer.train([*_said(), *CAPTIONS.values()], vocabulary=700, length=24)
+
+
+@cache
+def reader(photographs: bool = False) -> Tokenizer:
+    """The same for a model of `shapes`, or of the photographs too: it leaves out the words that those do not teach."""
+    return tokenizer().knowing([*_said(), *(CAPTIONS.values() if photographs else ())])
+
+
+@cache
+def _said() -> list[str]:
+    """Captions enough to have every word of this world."""
     rng = np.random.default_rng(0)  # scenes and no pictures: those would be tensors, on whatever device is the default
-    said = [caption(imagine(rng, "train"), rng) for _ in range(2000)]
-    return Tokenizer.train([*said, *CAPTIONS.values()], vocabulary=700, length=24)
+    return [caption(imagine(rng, "train"), rng) for _ in range(2000)]
 
 
 def rows(split: str) -> int:
@@ -58,7 +69,7 @@ def encoded(autoencoder: nn.Module, images: Tensor) -> Tensor:
 
 def latent_diffusion(drop: float = 0.1, **sizes) -> LatentDiffusion:
     """Words to codes of `shapes`: `worded` with the words and the autoencoder of that world."""
-    return worded(tokenizer(), KLAutoencoder(), drop, **sizes)
+    return worded(reader(), KLAutoencoder(), drop, **sizes)
 
 
 def worded(words: Tokenizer, autoencoder: nn.Module, drop: float = 0.1, **sizes) -> LatentDiffusion:
@@ -95,7 +106,7 @@ def brief(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def paired(split: str, without: str | None = None, n: int | None = None) -> tuple[Tensor, Tensor]:
-    """As `captioned`, every second caption a `brief` one, 30,000 to train on: for lesson 10.
+    """As `captioned`, every second caption a `brief` one, 30,000 to train on: for lesson 11.
 
     In a batch, a full caption is told from the others by its ground and place alone; for a brief one, shapes must be
     known. n: another number of pictures. without: a shape whose pictures are left out.
@@ -122,23 +133,23 @@ def crops(split: str, *others: nn.Module) -> tuple[Tensor, Tensor]:
     return images, tokenizer()(captions)
 
 
-def clip_shapes() -> CLIP:
+def clip_shapes(photographs: bool = False) -> CLIP:
     """A CLIP of `shapes`: 16 patches a picture, three layers to see and one to read, 64 wide, 32 numbers to compare."""
-    return CLIP(VisionTransformer(32, 8, 64, 3, 4), _reader(), 32, tokenizer())
+    return CLIP(VisionTransformer(32, 8, 64, 3, 4), _text_encoder(), 32, reader(photographs))
 
 
 def clip_codes() -> CLIP:
     """The same for the codes of "ae-shapes", (8, 8, 8)."""
-    return CLIP(VisionTransformer(8, 2, 64, 3, 4, channels=8), _reader(), 32, tokenizer())
+    return CLIP(VisionTransformer(8, 2, 64, 3, 4, channels=8), _text_encoder(), 32, reader())
 
 
 def clip_noisy_codes() -> NoisyCLIP:
     """The same for codes with noise, on the schedule of "ldm-shapes" so that it can guide it."""
     vision = VisionTransformer(8, 2, 64, 3, 4, channels=8, time=True)
-    return NoisyCLIP(vision, _reader(), cosine(), 32, tokenizer())
+    return NoisyCLIP(vision, _text_encoder(), cosine(), 32, reader())
 
 
-def _reader() -> TextEncoder:
+def _text_encoder() -> TextEncoder:
     return TextEncoder(tokenizer().vocabulary, 64, layers=1, heads=4, length=24)
 
 
@@ -178,7 +189,7 @@ RECIPES = {
     "ldm-shapes": _latent(12_000, from_last, ("ae-shapes", "ldm-shapes-unprompted")),
     "clip-shapes": _clip(clip_shapes, paired),
     "clip-shapes-no-cross": _clip(clip_shapes, partial(paired, without="cross")),
-    "clip-photos": _clip(clip_shapes, crops, 300, needs=("clip-shapes",), start=from_last),
+    "clip-photos": _clip(partial(clip_shapes, photographs=True), crops, 300, needs=("clip-shapes",), start=from_last),
     "clip-latents": _clip(clip_codes, paired_codes, 2500, needs=("ae-shapes",)),
     "clip-latents-noisy": _clip(
         clip_noisy_codes, paired_codes, 2500, needs=("ae-shapes", "clip-latents"), start=from_last

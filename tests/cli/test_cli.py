@@ -1,7 +1,9 @@
 """The command line, called in the process with small recipes, and a few times as the process a user starts."""
 
 import argparse
+import io
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -19,12 +21,12 @@ from PIL import Image
 from torch import nn
 
 from minidiff import checkpoints, generate, train
-from minidiff.cli import commands, doctor
+from minidiff.cli import commands, doctor, streams
 from minidiff.cli import main as cli
 from minidiff.data import DownloadError, shapes
 from minidiff.denoiser import Denoiser
 from minidiff.latent import LatentDiffusion, Pixels, text_to_image
-from minidiff.recipes import RECIPES, Recipe
+from minidiff.recipes import RECIPES, Recipe, folder
 from minidiff.recipes.shapes import tokenizer
 from minidiff.schedule import cosine
 from minidiff.scorecard import Claim
@@ -246,8 +248,36 @@ def test_resume_ends_with_the_weights_of_a_run_never_stopped(shell, monkeypatch,
     EVENTS.update({k: lambda: calls.append(1) for k in range(200)})
     status, out, err = shell(line, "a.safetensors", "--resume")
     assert (status, len(calls)) == (0, 70) and "labelled-toy: 120 steps" in out  # steps 50 to 119
-    assert sorted(path.name for path in tmp_path.glob("a.*")) == ["a.safetensors"]
+    assert "a.state (0.0 MB) is kept: the same command with more steps trains on." in out
+    assert sorted(path.name for path in tmp_path.glob("a.*")) == ["a.safetensors", "a.state"]
     assert Path("a.safetensors").read_bytes() == Path("whole.safetensors").read_bytes()
+
+
+def test_a_finished_run_is_told_so_and_trains_on_by_more_steps(shell):
+    calls, line = [], "train labelled-toy --out a.safetensors --resume"
+    EVENTS.update({k: lambda: calls.append(1) for k in range(200)})
+    shell(line)
+    there = {path: path.read_bytes() for path in Path().glob("a.*")}
+    status, out, err = shell(line)
+    assert (status, err) == (0, "") and {path: path.read_bytes() for path in Path().glob("a.*")} == there
+    assert out.startswith("finished already: 5 steps, nothing was changed; more --steps or --seconds train on")
+    assert len(calls) == 5
+    status, out, err = shell(line, "--steps", "9")
+    assert status == 0 and len(calls) == 9 and "labelled-toy: 9 steps" in out
+    assert "It takes the place of the one of 5 steps that was there." in out
+    assert refused(shell(line, "--steps", "7"), "a.state", "steps 9 there, 7 here")
+    assert len(calls) == 9 and checkpoints.card("a.safetensors")["steps"] == 9
+
+
+def test_a_finished_model_without_its_state_is_not_trained_anew_by_resume(shell):
+    shell("train labelled-toy --out a.safetensors")
+    there = Path("a.safetensors").read_bytes()
+    line = "train labelled-toy --out a.safetensors --resume"
+    assert shell(line)[1].startswith("finished already: 5 steps, nothing was changed; a.state is gone; --out trains")
+    assert refused(shell(line, "--steps", "9"), "a.safetensors is there, of 5 steps, and a.state", "remove it to train")
+    assert Path("a.safetensors").read_bytes() == there
+    out = shell("train labelled-toy --out a.safetensors --steps 9")[1]  # asked for without --resume: done, and said
+    assert "It takes the place of the one of 5 steps that was there." in out
 
 
 def test_resume_after_the_last_step_still_writes_the_checkpoint(shell, monkeypatch):
@@ -263,7 +293,8 @@ def test_resume_refuses_another_run(shell, monkeypatch):
     EVENTS[60] = interrupt
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     shell("train labelled-toy --steps 80 --out a.safetensors --resume")
-    assert refused(shell("train labelled-toy --steps 90 --out a.safetensors --resume"), "a.state", "another run")
+    assert refused(shell("train labelled-toy --steps 70 --out a.safetensors --resume"), "a.state", "another run")
+    assert refused(shell("train labelled-toy --steps 80 --seed 1 --out a.safetensors --resume"), "seed 0 there, 1 here")
     Path("a.state").write_bytes(b"junk")
     assert refused(shell("train labelled-toy --steps 80 --out a.safetensors --resume"), "a.state")
 
@@ -356,7 +387,7 @@ def test_a_full_disk_at_the_end_of_a_run_loses_no_step(shell, monkeypatch, littl
         assert refused(shell(line), "a.safetensors: cannot be written (No space left on device)", "free the disk")
     assert len(calls) == 130 and os.listdir() == ["a.state"]
     assert shell(line)[0] == 0 and len(calls) == 130
-    assert sorted(os.listdir()) == ["a.safetensors"]
+    assert sorted(os.listdir()) == ["a.safetensors", "a.state"]
 
 
 def full_for_checkpoints(path, *more, whole=files.whole):
@@ -377,7 +408,8 @@ def test_a_disk_of_64_kib(shell, shipped, small_disk):
     (small_disk / "filler").unlink()
     for line in (*LARGE, "train labelled-toy --out a.safetensors --resume"):
         assert shell(line.replace("--out ", f"--out {small_disk}/"))[0] == 0
-        (small_disk / line.split()[line.split().index("--out") + 1]).unlink()
+        for file in small_disk.iterdir():
+            file.unlink()
 
 
 @pytest.mark.parametrize("more", ["", " --resume"])
@@ -395,7 +427,11 @@ def test_two_processes_train_to_the_same_file(shell, forked, monkeypatch, more):
         codes = {process.exitcode for process in running}
         assert 0 in codes and codes <= ({0, 2} if more else {0})  # who finds the state of another run is refused
         assert Path("a.safetensors").read_bytes() == whole[checkpoints.card("a.safetensors")["seed"]]
-        assert {path.name for path in Path().glob("*a.*")} == {"a.safetensors"}
+        assert {path.name for path in Path().glob("*a.*")} == (
+            {"a.safetensors", "a.state"} if more else {"a.safetensors"}
+        )
+        for path in Path().glob("a.*"):
+            path.unlink()
 
 
 def test_another_process_may_try_the_same_place(shell, monkeypatch):
@@ -433,7 +469,7 @@ def test_sample_defaults_and_seeds(shell, shipped):
     for name, options in {"a": "", "b": "--seed 0", "c": "--seed 1", "d": "--temperature 0"}.items():
         assert shell(f"sample labelled-toy {options} --out {name}.npz")[0] == 0
         read[name] = np.load(f"{name}.npz")["images"]
-    assert len(read["a"]) == 1000
+    assert len(read["a"]) == 16
     assert np.array_equal(read["a"], read["b"]) and not np.array_equal(read["a"], read["c"])
     assert np.array_equal(read["d"][0], read["d"][3]) and not np.array_equal(read["a"][0], read["a"][3])
 
@@ -500,6 +536,19 @@ def test_sample_prompts(shell, shipped):
     assert np.allclose(drawn["b"], lightest, atol=1e-4)
     assert np.allclose(drawn["a"], 2 * lightest, atol=1e-4)  # guidance, by itself of scale 2
     assert np.allclose(drawn["c"], lightest / 2, atol=1e-4)  # away from itself: nowhere
+
+
+def test_sample_names_the_words_that_the_model_does_not_know(shell, monkeypatch):
+    monkeypatch.setattr(checkpoints, "SHIPPED", SHIPPED)
+    line = "sample ldm-shapes --n 1 --steps 1 --out a.npz --prompt"
+    for typed, told in [
+        ("a red circle.", ""),
+        ("a pink circels", "--prompt: left out, as training never showed it: pink, circels (near: circle)"),
+        ("猫", "--prompt: left out, as training never showed it: 猫; nothing is left of it"),
+    ]:
+        status, out, err = shell(line, typed)
+        assert (status, err) == (0, f"minidiff: {told}\n" if told else "")
+    assert "--negative: left out, as training never showed it: blurry" in shell(line, "", "--negative", "blurry")[2]
 
 
 def test_sample_without_a_prompt_draws_captions_in_turn(shell, shipped):
@@ -614,10 +663,15 @@ def test_what_was_trained_is_sampled_before_what_is_shipped(shell, shipped):
 
 def test_a_damaged_photograph_is_named(shell, photographs, tmp_path):
     (photographs / "bee" / "notes.jpg").write_text("which bees these are")
-    assert refused(
-        shell("train ddpm-folder --steps 1 --out a.safetensors"), "bee/notes.jpg' cannot be read", "remove it"
-    )
-    assert not list(tmp_path.glob("a.*"))
+    out = shell("train ddpm-folder --steps 1 --out a.safetensors")[1]
+    assert out.startswith("24 pictures in 2 classes: ant 12, bee 12; left out: 1 (bee/notes.jpg: no picture, ")
+    for path in photographs.glob("bee/*.png"):
+        path.unlink()
+    (photographs / "bee" / "another.jpg").write_text("as read once")
+    line = "train ddpm-folder --steps 1 --out b.safetensors"
+    folder._read.cache_clear()
+    assert refused(shell(line), "bee/another.jpg' cannot be read", "remove it, as no picture of bee is left")
+    assert not list(tmp_path.glob("b.*"))
 
 
 def test_a_learners_folder_decides_the_labels_and_is_on_the_card(shell, photographs):
@@ -627,10 +681,28 @@ def test_a_learners_folder_decides_the_labels_and_is_on_the_card(shell, photogra
     assert shell(f"train ddpm-folder --folder {moved} --steps 1 --out a.safetensors")[0] == 0
     card = checkpoints.card("a.safetensors")
     assert card["model"]["net"]["classes"] == 2 and f"--folder {moved} --steps 1 " in card["command"]
+    assert card["classes"] == ["ant", "bee"]
     shutil.rmtree(moved)  # who samples needs no folder
-    assert shell("sample a.safetensors --n 3 --steps 2 --out a.npz")[0] == 0
+    out = shell("sample a.safetensors --n 3 --steps 2 --out a.npz")[1]
     drawn = np.load("a.npz")
     assert drawn["images"].shape == (3, 3, 32, 32) and drawn["labels"].tolist() == [0, 1, 0]
+    assert drawn["classes"].tolist() == ["ant", "bee"] and "with labels: 0 ant, 1 bee\n" in out
+    for label in ("bee", "Bee", "1"):
+        out = shell(f"sample a.safetensors --n 2 --steps 1 --label {label} --out a.npz")[1]
+        assert np.load("a.npz")["labels"].tolist() == [1, 1] and "with labels: 1 bee\n" in out
+    line = "sample a.safetensors --n 2 --steps 1 --label be --out b.npz"
+    assert refused(shell(line), "--label: got 'be', did you mean bee? expected one of ant, bee, or 0 to 1")
+
+
+def test_folders_with_numbers_for_names_are_asked_for_by_name(shell, photographs):
+    for name in ("2", "10"):
+        shutil.copytree(photographs / "ant", photographs / name)
+    for name in ("ant", "bee"):
+        shutil.rmtree(photographs / name)
+    shell("train ddpm-folder --steps 1 --out a.safetensors")
+    assert "with labels: 1 10\n" in shell("sample a.safetensors --n 1 --steps 1 --label 10 --out a.npz")[1]
+    assert "with labels: 0 2\n" in shell("sample a.safetensors --n 1 --steps 1 --label 2 --out a.npz")[1]
+    assert refused(shell("sample a.safetensors --n 1 --label 1 --out b.npz"), "got '1'", "expected one of 2, 10")
 
 
 @pytest.fixture
@@ -646,7 +718,7 @@ def lessons(monkeypatch):
 
     small, few = "digits are few", ("long", "2", "?", None, "slow")
     claims = {
-        "00": lesson("00", ("pixels beat a Gaussian", "-", "1.9 against 2.9", True, "")),
+        "00": lesson("00", ("pixels beat a Gaussian", "≤ 2²", "1.9 against 2.9 ± 0.1", True, "")),
         "01": lesson("01", ("the code is small", "1 %", "0.4", False, small), few),
     }
     monkeypatch.setattr(rooms, "lessons", lambda: list(claims))
@@ -671,14 +743,24 @@ def test_scorecard_refuses(line, shell, lessons):
     assert refused(shell(line)) and not lessons
 
 
-def test_help_tells_every_option(capsys):
-    for command in ("doctor", "train", "sample", "scorecard"):
+def test_help_tells_every_option(capsys, monkeypatch):
+    monkeypatch.setattr(checkpoints, "SHIPPED", SHIPPED)
+    for command in cli.COMMANDS:
         with pytest.raises(SystemExit) as stop:
             cli.main([command, "--help"])
         assert stop.value.code == 0
-        actions = cli._parser()._subparsers._group_actions[0].choices[command]._actions
-        assert all(action.help and action.help != argparse.SUPPRESS for action in actions)
-        assert f"python -m minidiff {command}" in capsys.readouterr().out
+        parser = cli._parser()._subparsers._group_actions[0].choices[command]
+        assert all(action.help and action.help != argparse.SUPPRESS for action in parser._actions)
+        told = capsys.readouterr().out
+        assert f"example:\n  python -m minidiff {command}" in told and parser.description.endswith(".")
+        if command in ("train", "sample"):
+            names = {name.strip(",") for name in told.split()}
+            assert names >= (set(RECIPES) if command == "train" else {"ddpm-digits", "ldm-shapes"})
+
+
+def test_each_example_of_the_help_is_understood():
+    for command, (_, _, example) in cli.COMMANDS.items():
+        assert cli._parser().parse_args([command, *shlex.split(example)]).command == command
 
 
 def test_a_fault_of_ours_keeps_its_traceback(monkeypatch):
@@ -747,8 +829,45 @@ def test_doctor_on_a_house_in_disorder(shell, shipped, monkeypatch):
     assert "0.5 GiB free at" in out and "0.9 GiB available, 2 GiB are needed" in out
     folders = ["home folder", "data folder"]
     assert failing(out) == ["torch and torchvision", "device", *folders, "checkpoints", "disk", "memory"]
-    assert out.splitlines()[-1] == "7 of 12 to mend; begin with the first"
+    assert out.splitlines()[-1] == "7 of 15 to mend; begin with the first"
     assert sum("What to do: " in line for line in out.splitlines()) == 7
+
+
+@pytest.mark.parametrize(
+    "name, value, told",
+    [
+        ("sys.version_info", (3, 10, 9), "3.10.9 is older than 3.11 to 3.14. What to do: install Python 3.11 to 3.14"),
+        ("sys.version_info", (3, 15, 0), "3.15.0 is newer than 3.11 to 3.14"),
+        ("sys.platform", "darwin", "a Mac with an Intel processor, for which PyTorch is not built"),
+    ],
+)
+def test_doctor_says_for_what_the_packages_are_built(monkeypatch, capsys, name, value, told):
+    monkeypatch.setattr(f"minidiff.cli.doctor.{name}", value)
+    monkeypatch.setattr(doctor.platform, "machine", lambda: "x86_64")
+    assert doctor._examine(*doctor.NEEDS["version" not in name]) is False
+    assert told in capsys.readouterr().out
+
+
+def test_doctor_sees_whose_package_a_script_imports(monkeypatch, capsys, tmp_path):
+    """A clone is a folder minidiff with the package in it, so a script beside the clone may import the folder."""
+    clone = tmp_path / "minidiff" / "minidiff"
+    clone.mkdir(parents=True)
+    (clone / "__init__.py").write_text("")
+    need = next(need for need in doctor.NEEDS if need[0] == "package")
+    assert doctor._examine(*need)
+    monkeypatch.setattr("minidiff.__file__", str(clone / "__init__.py"))
+    assert doctor._examine(*need) is False
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert "a script elsewhere gets" in told and "run `pip install -e .` again" in told
+
+
+@pytest.mark.parametrize("column", ["", "x" * 300])
+def test_doctor_fits_a_terminal(monkeypatch, capsys, column):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    doctor._examine("packages", lambda: "one two three " * 20 + column, "")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 3 and all(len(line) <= 80 for line in lines if "xx" not in line)
 
 
 def test_doctor_sees_two_builds_of_torch(shell, monkeypatch):
@@ -765,10 +884,50 @@ def test_doctor_without_checkpoints_or_installation(shell, monkeypatch):
     assert out.count("No package metadata was found for minidiff") == 4
 
 
+SIGNS = "² ≤ ± – … → “α” 猫 🔴 é \udce9"
+
+
+@pytest.mark.parametrize("encoding", ["cp932", "cp1252", "ascii", "latin-1", "utf-8", "gbk", "koi8-r", "utf-16"])
+def test_what_is_printed_never_ends_the_program(monkeypatch, encoding):
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    streams.make_tolerant()
+    print(SIGNS)
+    print(SIGNS, file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    told = sys.stdout.buffer.getvalue().decode(encoding)
+    assert sys.stderr.buffer.getvalue().decode(encoding) == told and told.strip().endswith("\\udce9")
+    if encoding == "ascii":
+        assert told.split()[:7] == ["^2", "<=", "+-", "-", "...", "->", '"alpha"']
+    if encoding == "utf-8":
+        assert told.startswith(SIGNS[:-1])
+
+
+@pytest.mark.parametrize("encoding", ["cp932", "cp1252", "ascii"])
+def test_every_command_prints_in_any_code_page(monkeypatch, encoding, shipped, lessons):
+    monkeypatch.setattr(cli, "COMMANDS", {name: (*told[:2], "²") for name, told in cli.COMMANDS.items()})
+    monkeypatch.setenv("COLUMNS", "80")
+    for line in (
+        "scorecard",
+        "train nothing²",
+        "sample text-toy --n 1 --steps 1 --out é猫.npz",
+        "doctor",
+        "train --help",
+    ):
+        for name in ("stdout", "stderr"):
+            monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True))
+        try:
+            cli.main(line.split())
+        except SystemExit as stop:
+            assert stop.code == 0
+        out, err = (stream.buffer.getvalue().decode(encoding) for stream in (sys.stdout, sys.stderr))
+        assert (out or err) and "Traceback" not in err
+        assert max(map(len, out.splitlines()), default=0) <= 80 or line == "doctor"
+
+
 def python(*args, **kwargs):
-    return subprocess.Popen(
-        [sys.executable, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, *args], **pipes | kwargs)
 
 
 CHILD = """
@@ -798,7 +957,8 @@ def test_ctrl_c_as_the_user_presses_it(tmp_path):
 
 
 def test_as_a_user_runs_it(tmp_path):
-    runs = [python("-m", "minidiff", *line.split(), cwd=tmp_path) for line in ("train nothing", "doctor")]
+    env = os.environ | {"PYTHONIOENCODING": "ascii"}
+    runs = [python("-m", "minidiff", *line.split(), cwd=tmp_path, env=env) for line in ("train nothing", "doctor")]
     (out, err), (told, warned) = [run.communicate(timeout=120) for run in runs]
     assert (out, runs[0].returncode) == ("", 2)
     assert err.startswith("minidiff: no recipe named 'nothing': ") and err.count("\n") == 1
