@@ -1,9 +1,10 @@
 """Lesson 09: diffusion on the codes of an autoencoder, told by words what to draw (Rombach et al., 2112.10752).
 
 Three parts: a text encoder, a generator of codes, a decoder from codes to pictures. A prompt is a line of text. ""
-asks for nothing: the unconditional model. A word unknown to the tokenizer is spelled in bytes, which are not learned.
+asks for nothing: the unconditional model. Words that a model was not trained on are left out: `unknown_words` has them.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -12,15 +13,16 @@ from torch import Tensor, nn
 
 from minidiff import guidance
 from minidiff.denoiser import Denoiser
-from minidiff.nn import Attention, ResidualBlock
+from minidiff.nn import ResidualBlock
 from minidiff.sampler import last, sample, times
 from minidiff.support import expect
 from minidiff.support.parts import part
 from minidiff.support.rng import randn
-from minidiff.unet import AttentionBlock
+from minidiff.support.words import unknown_words
 from minidiff.vae import gaussian_kl, reparameterize
 
-CHUNK = 32  # pictures drawn at once
+CHUNK = 32  # pictures drawn at once, and
+PIXELS = 512 * 512  # no more than so many pixels: memory and caches are as large as they are
 SIZE = 0.25  # of scaled codes: neighbours are alike and see through noise together, so there must be more of it
 OUTLINE = 10  # the weight of the fourth power: a lost outline must cost more than lost grain, which nobody misses
 SCALE = 2.0  # of guidance, unless given: from 3 on circles have corners
@@ -106,21 +108,46 @@ class Pixels(nn.Module):
         return expect.tensor("z", z, f"B {self.latent} h w")
 
 
+class TextToImage(nn.Module):
+    """Words to pictures in three parts, whatever they are made of: model(prompts) -> (B, C, H, W) in [-1, 1].
+
+    text(prompts) -> what the generator is told, a row a prompt. generator(told, **options) -> codes (B, ...). decoder:
+    codes -> pictures. Stable Diffusion, DALL-E, Imagen and unCLIP are four ways to fill these three places.
+    """
+
+    def __init__(self, text: Callable, generator: Callable, decoder: Callable):
+        super().__init__()
+        self.text, self.generator, self.decoder = text, generator, decoder
+
+    @torch.no_grad()
+    def forward(self, prompts: str | list[str], **options) -> Tensor:
+        """A picture for each prompt. options: the generator's."""
+        return self.decoder(self.generator(self.text(prompts), **options)).clamp(-1, 1)
+
+    def weights(self) -> dict[str, int]:
+        """How many weights each part has."""
+        return {name: _count(getattr(self, name)) for name in ("text", "generator", "decoder")}
+
+
 @part
-class LatentDiffusion(nn.Module):
+class LatentDiffusion(TextToImage):
     """A trained autoencoder, which stays as it is, and a denoiser of its codes told what to draw: z = scale * mu(x).
 
-    denoiser: its net takes codes and token ids, and its `null` is the row of ids of "". tokenizer: texts -> ids (B, L).
+    denoiser: its net takes codes and token ids, and its `null` is the row of ids of "". A net that has read(ids) is
+    given what it has read in place of ids, so that a run reads its texts once. tokenizer: texts -> ids (B, L).
+    size: of the pictures it was trained on. guidance: the scale to draw with, unless another is given.
     scale, a buffer, brings the codes to the standard deviation SIZE (2301.10972). It is 1 until it is measured.
     """
 
-    def __init__(self, autoencoder: nn.Module, denoiser: Denoiser, tokenizer):
-        super().__init__()
+    def __init__(self, autoencoder: nn.Module, denoiser: Denoiser, tokenizer, size: int = 32, guidance: float = SCALE):
+        super().__init__(text=self.read, generator=self.generate, decoder=self.decode)
         if not isinstance(denoiser, Denoiser):
             raise TypeError(f"denoiser: got {type(denoiser).__name__}, expected a Denoiser")
         self.autoencoder = autoencoder.requires_grad_(False)
         self.denoiser = denoiser
         self.tokenizer = tokenizer
+        self.size = expect.integer("size", size, 1)
+        self.guidance = expect.number("guidance", guidance)
         self.register_buffer("scale", torch.ones(()))
 
     @property
@@ -146,7 +173,22 @@ class LatentDiffusion(nn.Module):
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Codes (B, latent, h, w) -> pictures (B, channels, f h, f w), cut to [-1, 1]."""
-        return self.autoencoder.decode(z / self.scale).clamp(-1, 1)
+        chunks = z.split(_rows_at_once(self, z))
+        return torch.cat([self.autoencoder.decode(chunk / self.scale).clamp(-1, 1) for chunk in chunks])
+
+    @torch.no_grad()
+    def read(self, prompts: str | list[str]) -> Tensor:
+        """What the net is told of the prompts: token ids (B, L), or the words that it has read of them (B, L, D)."""
+        ids = self.ids(prompts)
+        return self.denoiser.net.read(ids) if hasattr(self.denoiser.net, "read") else ids
+
+    @torch.no_grad()
+    def generate(self, told: Tensor, *, size=None, steps=20, grid=times, generator=None, **options) -> Tensor:
+        """Codes (B, latent, h, w) of what was read, from noise. options: those of `text_to_image`."""
+        height, width = _places(self, size)
+        x = self.schedule.prior((len(told), self.autoencoder.latent, height, width), generator)
+        t = _times(grid, steps, 1.0)
+        return _walked(self, x.to(self.scale.device), t, told, generator=generator, **options)
 
     def ids(self, prompts: str | list[str]) -> Tensor:
         """Token ids (B, L), int64, on the model's device. ValueError for no prompt, or one too long for the model."""
@@ -155,34 +197,43 @@ class LatentDiffusion(nn.Module):
             raise ValueError(f"prompts: got {prompts!r:.60}, expected a text or a list of them ('' asks for nothing)")
         return self.tokenizer(list(prompts)).to(self.scale.device)
 
+    def unknown_words(self, prompts: str | list[str]) -> list[str]:
+        """The words of these prompts that the model was not trained on: they are left out. [] where it has no list."""
+        return unknown_words(self.tokenizer, prompts)
+
+    def weights(self) -> dict[str, int]:
+        """How many weights each part has. The encoder is counted with the decoder."""
+        text = _count(getattr(self.denoiser.net, "text", None))
+        return {"text": text, "generator": _count(self.denoiser) - text, "decoder": _count(self.autoencoder)}
+
     def loss(self, mu: Tensor, ids: Tensor) -> Tensor:
         """DDPM's simple loss on the codes (2112.10752, eq. 3). mu: autoencoder.encode(x)[0], computed once for all."""
         return self.denoiser.loss(self.scale * mu, ids)
 
 
-def guided(model: LatentDiffusion, prompts, scale: float = SCALE, negative=None) -> guidance.Denoise:
+def guided(model: LatentDiffusion, prompts, scale: float | None = None, negative=None) -> guidance.Denoise:
     """denoise(z, t) -> z0 for those prompts, one for each row of z, with classifier-free guidance.
 
     negative: what to move away from, a text for all or one each; "" unless given. Nothing limits the estimates: codes
     have no range that is known beforehand, as pictures have.
     """
-    ids = model.ids(prompts)
-    return _guided(model, ids, _for_all(model, "negative", negative, len(ids)), scale)
+    told = model.read(prompts)
+    return _guided(model, told, _for_all(model, "negative", negative, len(told)), scale)
 
 
-def text_to_image(
-    model: LatentDiffusion, prompts, *, size=32, steps=20, scale=SCALE, negative=None, order=2, eta=0.0, generator=None
+def text_to_image(model: LatentDiffusion, prompts: str | list[str], **options) -> Tensor:
+    """A picture for each prompt, (B, channels, height, width) in [-1, 1]: model(prompts, **options).
+
+    size: in pixels, of a square or (height, width); the model's own unless given. steps=20, order=2 and eta=0 are those
+    of `sampler.sample`, grid=times makes the times of (steps, start). scale: of guidance. negative: what to move away
+    from, a text for all or one each. watch: what the `Step`s of each run go through, such as tqdm. generator: of noise.
+    """
+    return model(prompts, **options)
+
+
+def image_to_image(
+    model, images: Tensor, prompts, strength: float, *, steps=20, grid=times, generator=None, **options
 ) -> Tensor:
-    """A picture for each prompt, (B, channels, size, size) in [-1, 1]; order and eta are those of `sampler.sample`."""
-    f, latent = model.autoencoder.f, model.autoencoder.latent
-    if expect.integer("size", size, f) % f:
-        raise ValueError(f"size: got {size}, expected a multiple of {f}: a code stands for {f} x {f} pixels")
-    side = size // f
-    x = model.schedule.prior((len(model.ids(prompts)), latent, side, side), generator).to(model.scale)
-    return _drawn(model, x, prompts, 1.0, steps, scale, negative, order=order, eta=eta, generator=generator)
-
-
-def image_to_image(model, images: Tensor, prompts, strength: float, *, steps=20, generator=None, **options) -> Tensor:
     """Pictures (B, channels, H, W) made over as the prompts say, one for all or one each: SDEdit (2108.01073).
 
     Noise is added up to t = strength and taken away in the share `strength` of the steps. 0 only rebuilds the
@@ -193,24 +244,32 @@ def image_to_image(model, images: Tensor, prompts, strength: float, *, steps=20,
     z = model.encode(expect.tensor("images", images, "B C H W"))
     if strength == 0:
         return model.decode(z)
-    x = model.schedule.add_noise(z, strength, randn(z.shape, z, generator))
-    steps = max(1, round(strength * expect.integer("steps", steps, 1)))
-    return _drawn(model, x, prompts, steps=steps, start=strength, generator=generator, **options)
+    told = _for_all(model, "prompts", prompts, len(z))
+    t = _times(grid, steps, strength)
+    x = model.schedule.add_noise(z, t[0].item(), randn(z.shape, z, generator))
+    return model.decode(_walked(model, x, t, told, generator=generator, **options))
 
 
-def inpaint(model, images: Tensor, mask, prompts, *, generator=None, **options) -> Tensor:
+def inpaint(
+    model, images: Tensor, mask, prompts, strength=1.0, *, steps=20, grid=times, generator=None, **options
+) -> Tensor:
     """Pictures (B, channels, H, W) painted anew where mask, (H, W) or (B, 1, H, W), is 1; elsewhere left bit for bit.
 
     A code is held to that of the picture where all its f x f pixels are known. What a decoder makes of it is only near
     the picture, so the known pixels are pasted back. (2112.10752, section 4.5, trains a model for this; here any will
-    do, as in 2201.09865 without its going back and forth.) options: those of `text_to_image` but for the size.
+    do, as in 2201.09865 without its going back and forth.) Below strength 1 what is painted over has a say, as in
+    `image_to_image`. options: those of `text_to_image` but for the size.
     """
     known = model.encode(expect.tensor("images", images, "B C H W"))
     mask = _mask(mask, images)
     anew = F.max_pool2d(mask.float(), model.autoencoder.f) > 0
+    told = _for_all(model, "prompts", prompts, len(known))
+    t = _times(grid, steps, expect.number("strength", strength, 0.01, 1))
     x = model.schedule.prior(known.shape, generator).to(known)
-    drawn = _drawn(model, x, prompts, keep=(known, anew), generator=generator, **options)
-    return torch.where(mask, drawn, images)
+    if strength < 1:
+        x = model.schedule.add_noise(known, t[0].item(), x / model.schedule(1.0)[1].item())
+    drawn = _walked(model, x, t, told, keep=(known, anew), generator=generator, **options)
+    return torch.where(mask, model.decode(drawn), images)
 
 
 def keep_known(denoise: guidance.Denoise, known: Tensor, mask: Tensor) -> guidance.Denoise:
@@ -222,51 +281,64 @@ def keep_known(denoise: guidance.Denoise, known: Tensor, mask: Tensor) -> guidan
     return lambda x, t: torch.where(mask, denoise(x, t), known)
 
 
-@torch.no_grad()
-def attention_maps(model: LatentDiffusion, z: Tensor, t, ids: Tensor) -> Tensor:
-    """Where each word is read as noisy codes z (B, latent, h, w) are denoised at t: (B, L, h, w), 1 in sum over words.
-
-    softmax(q k^T / sqrt(d)) of the cross-attention, averaged over heads and layers, the coarse ones enlarged; padding
-    gets 0. ids (B, L).
-    """
-    maps = []
-    looks = [block.cross_attention for block in model.denoiser.net.modules() if isinstance(block, AttentionBlock)]
-    handles = [look.register_forward_pre_hook(lambda *seen: maps.append(_looks(seen[0], *seen[1]))) for look in looks]
-    try:
-        model.denoiser(z, t, ids)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return torch.stack([_enlarged(one, z.shape[2:]) for one in maps]).mean(0)
+def _count(part) -> int:
+    return sum(weight.numel() for weight in part.parameters()) if isinstance(part, nn.Module) else 0
 
 
-def _drawn(model, x, prompts, start=1.0, steps=20, scale=SCALE, negative=None, keep=None, **options) -> Tensor:
-    """x, noisy codes at t = start, walked to t = 0 and decoded, CHUNK rows at a time."""
-    t = times(steps, start)
-    ids = _for_all(model, "prompts", prompts, len(x))
+def _times(grid: Callable, steps: int, start: float) -> Tensor:
+    """The times of a run from `start`, its share of the steps."""
+    return grid(max(1, round(start * expect.integer("steps", steps, 1))), start)
+
+
+def _walked(model, x, t, told, scale=None, negative=None, keep=None, watch=iter, **options) -> Tensor:
+    """x at the first of the times t, (B, latent, h, w), walked to codes at t = 0, as many rows at once as fit."""
     away = _for_all(model, "negative", negative, len(x))
-    pictures = []
-    for rows in torch.arange(len(x)).split(CHUNK):
-        denoise = _guided(model, ids[rows], away[rows], scale)
+    codes = []
+    for rows in torch.arange(len(x)).split(_rows_at_once(model, x)):
+        denoise = _guided(model, told[rows], away[rows], scale)
         if keep is not None:
             denoise = keep_known(denoise, *(part[rows] for part in keep))
-        walk = sample(denoise, x[rows], t, model.schedule, **{"order": 2} | options)
-        pictures.append(model.decode(last(walk)))
-    return torch.cat(pictures)
+        walk = sample(*_to_zero(denoise, x[rows], t), model.schedule, **{"order": 2} | options)
+        codes.append(last(watch(walk)))
+    return torch.cat(codes)
 
 
-def _guided(model: LatentDiffusion, ids: Tensor, away: Tensor, scale: float) -> guidance.Denoise:
+def _to_zero(denoise: guidance.Denoise, x: Tensor, t: Tensor) -> tuple:
+    """The three for `sample`, whose times end at 0: where they do not, what x is at their end counts as the picture."""
+    if t[-1] == 0:
+        return denoise, x, t
+    end = t[-1].item() * (1 + 1e-6)  # in float32 a time may be a little later
+    return lambda x, t: x if t <= end else denoise(x, t), x, torch.cat([t, t.new_zeros(1)])
+
+
+def _rows_at_once(model, z: Tensor) -> int:
+    pixels = z.shape[2] * z.shape[3] * model.autoencoder.f**2
+    return max(1, min(CHUNK, PIXELS // pixels))
+
+
+def _places(model, size) -> list[int]:
+    """Height and width of a code for pictures of that size."""
+    size = model.size if size is None else size
+    sides = list(size) if isinstance(size, tuple | list) else [size, size]
+    factor = model.autoencoder.f * getattr(model.denoiser.net, "factor", 1)
+    if len(sides) != 2 or any(expect.integer("size", side, factor) % factor for side in sides):
+        raise ValueError(f"size: got {size}, expected a multiple of {factor}, or two of them, height and width")
+    return [side // model.autoencoder.f for side in sides]
+
+
+def _guided(model: LatentDiffusion, told: Tensor, away: Tensor, scale: float | None) -> guidance.Denoise:
+    scale = model.guidance if scale is None else scale
     if expect.number("scale", scale) == 1:
-        return partial(model.denoiser, cond=ids)
-    return guidance.cfg(model.denoiser, ids, away, scale)
+        return partial(model.denoiser, cond=told)
+    return guidance.cfg(model.denoiser, told, away, scale)
 
 
 def _for_all(model: LatentDiffusion, name: str, texts, rows: int) -> Tensor:
-    """Token ids (rows, L) of one text for all, or one for each; None is ""."""
-    ids = model.ids("" if texts is None else texts)
-    if len(ids) not in (1, rows):
-        raise ValueError(f"{name}: got {len(ids)} texts, expected one, or one for each of {rows} pictures")
-    return ids.expand(rows, -1)
+    """What was read of one text for all, or of one for each: (rows, L, ...). None is ""."""
+    told = model.read("" if texts is None else texts)
+    if len(told) not in (1, rows):
+        raise ValueError(f"{name}: got {len(told)} texts, expected one, or one for each of {rows} pictures")
+    return told.expand(rows, *told.shape[1:])
 
 
 def _mask(mask, images: Tensor) -> Tensor:
@@ -276,18 +348,3 @@ def _mask(mask, images: Tensor) -> Tensor:
     if not ((mask == 0) | (mask == 1)).all():
         raise ValueError("mask: got other numbers than 0 and 1, expected 1 where to paint anew and 0 elsewhere")
     return mask.bool().expand(rows, 1, *size).to(images.device)
-
-
-def _looks(layer: Attention, x: Tensor, words: Tensor, mask: Tensor) -> Tensor:
-    """The weights (B, P, L) that layer(x, words, mask) gives each word at each of P places, mean over its heads."""
-    q = layer.query(x)
-    k = layer.key_value(words).chunk(2, dim=2)[0]
-    q, k = (part.unflatten(2, (layer.heads, -1)).transpose(1, 2) for part in (q, k))  # (B, heads, P or L, d)
-    scores = q @ k.mT / q.shape[-1] ** 0.5
-    return scores.masked_fill(~mask[:, None, None], -torch.inf).softmax(3).mean(1)
-
-
-def _enlarged(looks: Tensor, size) -> Tensor:
-    """(B, P, L) on a coarser or the same grid of places -> (B, L, h, w)."""
-    shrunk = round((size[0] * size[1] / looks.shape[1]) ** 0.5)
-    return F.interpolate(looks.mT.unflatten(2, (size[0] // shrunk, size[1] // shrunk)), size=tuple(size))

@@ -14,7 +14,6 @@ from minidiff.latent import (
     KLAutoencoder,
     LatentDiffusion,
     Pixels,
-    attention_maps,
     guided,
     image_to_image,
     inpaint,
@@ -22,6 +21,7 @@ from minidiff.latent import (
     text_to_image,
 )
 from minidiff.lessons.lesson09 import claims as lesson09
+from minidiff.lessons.lesson09.attention import attention_maps
 from minidiff.nn import Attention
 from minidiff.sampler import last, sample, times
 from minidiff.schedule import cosine

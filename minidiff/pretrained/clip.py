@@ -1,29 +1,29 @@
-"""Published weights in the course's own modules: `from_folder` reads a CLIP as transformers stores one. Lesson 10."""
+"""Published weights in the course's own modules: `from_folder` reads a CLIP as transformers stores one. Lesson 11."""
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from minidiff.clip import CLIP
 from minidiff.pretrained.tokenizer import PublishedTokenizer, published
-from minidiff.transformer import TextEncoder, VisionTransformer
+from minidiff.pretrained.weights import in_folder
+from minidiff.transformer import ACTIVATIONS, TextEncoder, VisionTransformer
 
-NEEDED = ("config.json", "model.safetensors")
 ELSEWHERE = (
-    "A CLIP is a folder with both; one is published as openai/clip-vit-large-patch14 on huggingface.co (1.7 GB); "
-    "download it where there is a network. `save_pretrained` of transformers makes one of any other CLIPModel"
+    "A CLIP is a folder with config.json and model.safetensors; one is published as openai/clip-vit-large-patch14 on "
+    "huggingface.co (1.7 GB); download it where there is a network. `save_pretrained` of transformers makes one of any "
+    "other CLIPModel"
 )
 TEXT = {"vocab_size": 49408, "hidden_size": 512, "num_hidden_layers": 12, "num_attention_heads": 8}  # where unsaid
 TEXT |= {"max_position_embeddings": 77, "eos_token_id": 2, "intermediate_size": 2048}
 VISION = {"image_size": 224, "patch_size": 32, "hidden_size": 768, "num_hidden_layers": 12, "num_channels": 3}
 VISION |= {"num_attention_heads": 12, "intermediate_size": 3072}
-FIXED = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}  # what a `Block` of the course does, and no other
+TOWER = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}  # of either
 COLOURS = {  # mean and std of a picture in [0, 1], as CLIP was trained
     "image_mean": (0.48145466, 0.4578275, 0.40821073),
     "image_std": (0.26862954, 0.26130258, 0.27577711),
@@ -51,6 +51,7 @@ NAMES = (  # parts of their names -> of ours, in this order
 def from_folder(path) -> CLIP:
     """The CLIP in a folder with config.json and model.safetensors, such as openai/clip-vit-large-patch14, in eval mode.
 
+    The weights may lie in shards or be a variant, model.fp16.safetensors; those stored in half become float32.
     It takes pictures in [-1, 1], as all of the course: the shift and scale of colours that such a CLIP expects
     (preprocessor_config.json or processor_config.json, else CLIP's own) are worked into its first layer. With
     tokenizer.json, or vocab.json and merges.txt, it has its tokenizer too. FileNotFoundError says what is missing and
@@ -58,8 +59,8 @@ def from_folder(path) -> CLIP:
     another architecture than CLIP's and for a damaged file; each names the folder. No file is ever run.
     """
     folder = Path(path)
-    if missing := [name for name in NEEDED if not (folder / name).is_file()]:
-        raise FileNotFoundError(f"{folder}: {' and '.join(missing)} missing. {ELSEWHERE}")
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{folder}: config.json missing. {ELSEWHERE}")
     config = _json(folder / "config.json")
     if (kind := config.get("model_type", "clip")) != "clip":
         raise ValueError(f"{folder}: config.json describes a {kind}, expected clip: a whole CLIP, with both its towers")
@@ -67,7 +68,7 @@ def from_folder(path) -> CLIP:
     vision = _sizes(folder, config, "vision_config", VISION)
     with _readable(folder / "config.json"):
         model = _build(text, vision, config.get("projection_dim", 512))
-    weights = _weights(folder / "model.safetensors")
+    weights = _weights(folder)
     with _readable(folder / "model.safetensors"):
         model.load_state_dict(_renamed(weights))
     _take_plain_pictures(model, *_colours(folder, model.vision.channels))
@@ -81,21 +82,25 @@ def _sizes(folder: Path, config: dict, name: str, unsaid: dict) -> dict:
     said = config.get(name, {})
     if not isinstance(said, dict):
         raise ValueError(f"{folder}: config.json has {name} = {said!r:.60}, expected a tower's sizes, by name")
-    sizes = unsaid | said
+    older = config.get(f"{name}_dict")  # what older versions of transformers wrote beside it, and obeyed before it
+    sizes = unsaid | TOWER | said | (older if isinstance(older, dict) else {})
     if not isinstance(width := sizes["hidden_size"], int):
         raise ValueError(f"{folder}: {name} has hidden_size = {width!r:.60}, expected a whole number")
-    for key, wanted in {**FIXED, "intermediate_size": 4 * width}.items():
-        if (found := sizes.get(key, wanted)) != wanted:
-            raise ValueError(f"{folder}: {name} has {key} = {found!r:.60}, expected {wanted}")
+    if (inside := sizes["intermediate_size"]) != 4 * width:
+        raise ValueError(f"{folder}: {name} has intermediate_size = {inside!r:.60}, expected {4 * width}")
+    if (act := sizes["hidden_act"]) not in ACTIVATIONS:
+        raise ValueError(f"{folder}: {name} has hidden_act = {act!r:.60}, expected {' or '.join(ACTIVATIONS)}")
     return sizes
 
 
-def _weights(path: Path) -> dict[str, Tensor]:
-    with _readable(path):
-        weights = safetensors.torch.load_file(path)
+def _weights(folder: Path) -> dict[str, Tensor]:
+    try:
+        weights = in_folder(folder, "model")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}. {ELSEWHERE}") from None
     for tower in ("text_model", "vision_model"):
         if not any(name.startswith(f"{tower}.") for name in weights):
-            raise ValueError(f"{path}: half a CLIP, without a {tower}; expected a whole one, with both its towers")
+            raise ValueError(f"{folder}: half a CLIP, without a {tower}; expected a whole one, with both its towers")
     return weights
 
 
@@ -103,9 +108,11 @@ def _build(text: dict, vision: dict, width: int) -> CLIP:
     # Configs written before 2023 say 2 where they mean the last id: transformers reads them so, too.
     end = text["vocab_size"] - 1 if text["eos_token_id"] == 2 else text["eos_token_id"]
     sizes = (text["hidden_size"], text["num_hidden_layers"], text["num_attention_heads"])
-    reader = TextEncoder(text["vocab_size"], *sizes, text["max_position_embeddings"], end)
+    act = (text["hidden_act"], text["layer_norm_eps"])
+    reader = TextEncoder(text["vocab_size"], *sizes, text["max_position_embeddings"], end, *act)
     sizes = (vision["hidden_size"], vision["num_hidden_layers"], vision["num_attention_heads"])
-    viewer = VisionTransformer(vision["image_size"], vision["patch_size"], *sizes, vision["num_channels"])
+    act = (vision["hidden_act"], vision["layer_norm_eps"])
+    viewer = VisionTransformer(vision["image_size"], vision["patch_size"], *sizes, vision["num_channels"], False, *act)
     return CLIP(viewer, reader, width)
 
 

@@ -7,6 +7,7 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, 
 from tokenizers.models import BPE
 from torch import Tensor
 
+from minidiff.pretrained.weights import json_in
 from minidiff.support import expect
 
 WHOLE, TABLES = "tokenizer.json", ("vocab.json", "merges.txt")
@@ -18,15 +19,21 @@ class PublishedTokenizer:
     """CLIP's own byte-pair tokenizer: texts -> int64 (B, length), the same ids as transformers' CLIPTokenizer.
 
     folder: where tokenizer.json is, or else vocab.json and merges.txt. length: ids in a row, start and end included.
-    It is called as `transformer.Tokenizer` is, but rows are filled up with the end mark, and a word is marked at its
-    end, not its beginning. FileNotFoundError says which files are missing, ValueError which folder's cannot be read.
+    padding: the token that rows are filled up with; that of tokenizer_config.json, else the end mark, unless given.
+    It is called as `transformer.Tokenizer` is, but a word is marked at its end, not its beginning.
+    FileNotFoundError says which files are missing, ValueError which folder's cannot be read.
     Source: Radford et al. 2021 (2103.00020), section 2.4.
     """
 
-    def __init__(self, folder: str | Path, length: int = 77):
+    def __init__(self, folder: str | Path, length: int = 77, padding: str | None = None):
         self.length = expect.integer("length", length, 2)
         self.coder = _read(Path(folder))
         self.vocabulary = self.coder.get_vocab_size()  # how many ids there are
+        self.padding = self.coder.token_to_id(padding or _padding(Path(folder)))
+        if self.padding is None:
+            raise ValueError(
+                f"{folder}: its tokenizer has no token {padding or _padding(Path(folder))!r} to fill up with"
+            )
 
     def encode(self, text: str) -> list[int]:
         """The ids of one text with start and end, of any length; what the table lacks becomes the end mark."""
@@ -38,7 +45,7 @@ class PublishedTokenizer:
         return [self.coder.decoder.decode([piece]).replace("</w>", " ") for piece in pieces]
 
     def __call__(self, texts: str | list[str]) -> Tensor:
-        """int64 (B, length), a row of ids a text, filled up with the end mark. ValueError for a text that does not fit.
+        """int64 (B, length), a row of ids a text, filled up with padding. ValueError for a text that does not fit.
 
         The empty text is start and end alone.
         """
@@ -51,7 +58,7 @@ class PublishedTokenizer:
                 shown = text if len(text) <= 60 else text[:57] + "..."
                 count = f"{len(ids)} tokens with start and end"
                 raise ValueError(f"texts: got {shown!r}, {count}, expected at most {self.length}")
-        rows = [ids + ids[-1:] * (self.length - len(ids)) for ids in rows]
+        rows = [ids + [self.padding] * (self.length - len(ids)) for ids in rows]
         return torch.tensor(rows, device="cpu")  # whatever the default device, so under "meta" too
 
     def _encoded(self, text: str):
@@ -63,6 +70,12 @@ class PublishedTokenizer:
 def published(folder: Path) -> bool:
     """Has the folder any file of a tokenizer?"""
     return any((folder / name).is_file() for name in (WHOLE, *TABLES))
+
+
+def _padding(folder: Path) -> str:
+    """The padding token that the folder names: CLIP's is the end mark, OpenCLIP's is "!"."""
+    said = json_in(folder / "tokenizer_config.json").get("pad_token") or END
+    return said.get("content", END) if isinstance(said, dict) else str(said)
 
 
 def _read(folder: Path) -> Tokenizer:

@@ -23,6 +23,7 @@ from transformers import (
 
 from minidiff.pretrained import PublishedTokenizer, from_folder
 from minidiff.pretrained.clip import COLOURS
+from minidiff.support import parts
 
 TEXT = dict(vocab_size=99, hidden_size=32, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4)
 TEXT |= dict(max_position_embeddings=16, bos_token_id=97, eos_token_id=98)
@@ -30,14 +31,15 @@ VISION = dict(hidden_size=48, intermediate_size=192, num_hidden_layers=3, num_at
 VISION |= dict(image_size=24, patch_size=8)
 
 
-def saved(folder, end=98):
+def saved(folder, end=98, config=None, dtype=torch.float32, **saving):
     """A CLIPModel of random weights, biases and norms too, and the folder that it is saved in."""
-    config = CLIPConfig(text_config=TEXT | dict(eos_token_id=end), vision_config=VISION, projection_dim=20)
+    text = TEXT | dict(eos_token_id=end)
+    config = config or CLIPConfig(text_config=text, vision_config=VISION, projection_dim=20)
     model = CLIPModel(config).eval()
     for name, weight in model.named_parameters():
         if name != "logit_scale":
             torch.nn.init.normal_(weight, std=0.3)
-    model.save_pretrained(folder)
+    model.to(dtype).save_pretrained(folder, **saving)
     return model
 
 
@@ -100,18 +102,77 @@ def test_older_folders_mean_the_last_id_by_2(tmp_path):
 
 
 def test_what_a_folder_lacks_is_said(copied):
-    with pytest.raises(FileNotFoundError, match=r"config.json and model.safetensors missing.*clip-vit-large-patch14"):
+    with pytest.raises(FileNotFoundError, match=r"config.json missing.*clip-vit-large-patch14"):
         from_folder(copied / "nowhere")
     (copied / "model.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match=": model.safetensors missing"):
+    with pytest.raises(FileNotFoundError, match=f"{copied}: model.safetensors missing.*clip-vit-large-patch14"):
         from_folder(copied)
+    (copied / "pytorch_model.bin").write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(ValueError, match="pytorch_model.bin: is a pickle, which can run any program"):
+        from_folder(copied)
+
+
+def test_a_shard_that_is_missing_is_named(both, tmp_path):
+    both[0].save_pretrained(tmp_path, max_shard_size="60KB")
+    next(tmp_path.glob("model-00002*")).unlink()
+    with pytest.raises(
+        FileNotFoundError, match=f"{tmp_path}: model-00002-of-.* missing, which model.safetensors.index"
+    ):
+        from_folder(tmp_path)
+
+
+def towers(**changes):
+    """The configuration of both with changes to each tower."""
+    return CLIPConfig(text_config=TEXT | changes, vision_config=VISION | changes, projection_dim=20)
+
+
+def older(folder):
+    """As transformers wrote a configuration in 2022: both towers said twice, and the second way obeyed."""
+    config = json.loads((folder / "config.json").read_text())
+    for tower in ("text_config", "vision_config"):
+        config[f"{tower}_dict"] = config[tower] | {"layer_norm_eps": 1e-3}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+KINDS = {  # kind of folder -> (the configuration, how it is saved, what is done to it afterwards)
+    "as it is": (towers(), {}, lambda folder: None),
+    "other eps": (towers(layer_norm_eps=1e-2), {}, lambda folder: None),
+    "exact GELU": (towers(hidden_act="gelu"), {}, lambda folder: None),
+    "shards": (towers(), {"max_shard_size": "60KB"}, lambda folder: None),
+    "a variant": (towers(), {"variant": "fp16"}, lambda folder: None),
+    "shards of a variant": (towers(), {"max_shard_size": "60KB", "variant": "fp16"}, lambda folder: None),
+    "said twice": (towers(), {}, older),
+    "no class in the configuration": (towers(), {}, lambda folder: without(folder, "model_type", "architectures")),
+}
+
+
+def without(folder, *names):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({n: value for n, value in config.items() if n not in names}))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=["float", "half", "bfloat"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_folder_is_the_model_that_transformers_reads(kind, dtype, tmp_path):
+    config, saving, change = KINDS[kind]
+    saved(tmp_path, config=config, dtype=dtype, **saving)
+    change(tmp_path)
+    ours, (x, ids) = from_folder(tmp_path), batch()
+    theirs = CLIPModel.from_pretrained(tmp_path, dtype=torch.float32, variant=saving.get("variant")).eval()
+    with torch.no_grad():
+        wanted = theirs(input_ids=ids, pixel_values=normalised(x)).logits_per_image
+        torch.testing.assert_close(ours.scale * ours.similarity(x, ids), wanted, atol=1e-4, rtol=0)
+    assert {weight.dtype for weight in ours.parameters()} == {torch.float32}
+    again = parts.build(json.loads(json.dumps(parts.describe(ours))))  # as a checkpoint's card has it
+    again.load_state_dict(ours.state_dict())
+    torch.testing.assert_close(again.eval().similarity(x, ids), ours.similarity(x, ids))
 
 
 @pytest.mark.parametrize(
     "part, change, told",
     [
-        ("vision_config", {"hidden_act": "gelu"}, "vision_config has hidden_act = 'gelu', expected quick_gelu"),
-        ("text_config", {"layer_norm_eps": 1e-3}, "text_config has layer_norm_eps = 0.001, expected 1e-05"),
+        ("vision_config", {"hidden_act": "relu"}, "vision_config has hidden_act = 'relu', expected quick_gelu or gelu"),
+        ("text_config", {"layer_norm_eps": None}, "config.json: cannot be read as a CLIP's (eps: got None"),
         ("text_config", {"intermediate_size": 64}, "text_config has intermediate_size = 64, expected 128"),
         ("text_config", {"hidden_size": None}, "text_config has hidden_size = None, expected a whole number"),
         ("text_config", {"eos_token_id": None}, "config.json: cannot be read as a CLIP's"),
@@ -169,7 +230,7 @@ def test_a_damaged_file_of_a_folder_is_named(copied, monkeypatch, name, damage):
     monkeypatch.chdir(copied)
     whole = (copied / name).read_bytes() if (copied / name).exists() else b""
     (copied / name).write_bytes(damage(whole))
-    with pytest.raises(ValueError, match=f"{name}: cannot be read as a CLIP's .*(?s:.*); download it again") as caught:
+    with pytest.raises(ValueError, match=f"{name}: cannot be read .*(?s:.*); download it again") as caught:
         from_folder(copied)
     assert len(str(caught.value)) < 600 and not Path("sprung").exists()
 
