@@ -1,10 +1,11 @@
-"""Lesson 10: CLIP, two towers that put a picture and its caption at one place, and what that place is good for.
+"""Lesson 11: CLIP, two towers that put a picture and its caption at one place, and what that place is good for.
 
 Radford et al. 2021, "Learning transferable visual models from natural language supervision" (2103.00020).
 `pretrained.from_folder` fills these modules with published weights.
 """
 
 import math
+import warnings
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from minidiff.schedule import Schedule
 from minidiff.support import expect
 from minidiff.support.parts import part
+from minidiff.support.words import unknown_words
 from minidiff.transformer import TextEncoder
 
 TEMPLATES = ("a {}", "a photo of a {}", "this is a photo of a {}", "there is a {}")
@@ -53,6 +55,10 @@ class CLIP(nn.Module):
         if self.tokenizer is None:
             raise ValueError("texts: got a text, expected ids for a model without a tokenizer (use encode_text)")
         return self.encode_text(self.tokenizer(texts).to(self.logit_scale.device))
+
+    def unknown_words(self, texts: str | list[str]) -> list[str]:
+        """The words of these texts that the model was not trained on: they are left out. [] where it has no list."""
+        return unknown_words(self.tokenizer, texts)
 
     def similarity(self, x: Tensor, ids: Tensor) -> Tensor:
         """The cosine of each picture (B) with each text (N): (B, N) in [-1, 1]."""
@@ -133,12 +139,15 @@ def classifier(model: CLIP, labels: list[str], templates=TEMPLATES) -> Tensor:
     """A classifier made of words: labels -> unit vectors (K, width), each the mean over prompts made of its label.
 
     templates: texts with a place {} for the label, or one such text; their mean is CLIP's prompt ensemble (3.1.4).
+    A warning names words of the labels that the model was not trained on, as it does not see them.
     """
     templates = [templates] if isinstance(templates, str) else list(templates)
     if isinstance(labels, str) or not len(labels):
         raise ValueError(f"labels: got {labels!r:.60}, expected a list of at least one")
     if not templates or not all("{}" in template for template in templates):
         raise ValueError(f"templates: got {templates!r:.60}, expected texts with a place {{}} for the label")
+    if unknown := getattr(model, "unknown_words", lambda texts: [])(list(labels)):
+        warnings.warn(f"not among the words that this model was trained on: {', '.join(unknown)}", stacklevel=2)
     each = [model.encode_texts([template.format(label) for template in templates]).mean(0) for label in labels]
     return F.normalize(torch.stack(each), dim=1)
 

@@ -12,8 +12,8 @@ from minidiff import data
 from minidiff.clip import CLIP, NoisyCLIP, classifier, contrastive, embed, recall, zero_shot
 from minidiff.data.shapes.scene import COLOURS as NAMES
 from minidiff.data.shapes.scene import SHAPES
-from minidiff.lessons.lesson10 import claims as lesson10
-from minidiff.lessons.lesson10 import guided as guided10
+from minidiff.lessons.lesson11 import claims as lesson11
+from minidiff.lessons.lesson11 import guided as guided11
 from minidiff.schedule import cosine
 from minidiff.transformer import TextEncoder, Tokenizer, VisionTransformer
 
@@ -188,23 +188,23 @@ class Blind(Oracle):
 
 
 def test_zero_shot_is_measured_among_all_pairs():
-    for row in lesson10.zero_shot_table(Oracle(), n=60):
+    for row in lesson11.zero_shot_table(Oracle(), n=60):
         assert (row["seen pairs"], row["novel pairs"], row["harmonic mean"]) == (1, 1, 1)
-    images, right = lesson10.single("novel", 60)
-    assert len(lesson10.LABELS) == 30 and images.shape == (60, 3, 32, 32)
-    assert [lesson10.LABELS[k] for k in right] == [" ".join(scene.things[0].pair) for scene in data.shapes.read(images)]
-    rows = lesson10.zero_shot_table(Blind(), n=60)
+    images, right = lesson11.single("novel", 60)
+    assert len(lesson11.LABELS) == 30 and images.shape == (60, 3, 32, 32)
+    assert [lesson11.LABELS[k] for k in right] == [" ".join(scene.things[0].pair) for scene in data.shapes.read(images)]
+    rows = lesson11.zero_shot_table(Blind(), n=60)
     assert all(0.1 < row["seen pairs"] < 0.35 for row in rows)  # a fifth, and one shape is always its answer
 
 
 def test_retrieval_takes_whatever_is_true_for_right():
-    rows = lesson10.retrieval(Oracle(), n=40)
+    rows = lesson11.retrieval(Oracle(), n=40)
     assert [row["way"] for row in rows] == ["picture to caption", "caption to picture"]
     assert all(row["recall at 5"] >= row["recall at 1"] > 0.3 > row["chance at 1"] > 1 / 41 for row in rows)
 
 
 def test_a_shape_left_out_is_measured_apart():
-    known, never = lesson10.left_out_table(Oracle(), Blind(), n=100)
+    known, never = lesson11.left_out_table(Oracle(), Blind(), n=100)
     assert (known["crosses"], known["other shapes"]) == (1, 1)
     assert never["crosses"] == 0 and 0.1 < never["other shapes"] < 0.5
 
@@ -217,9 +217,9 @@ def test_photographs_are_matched_with_eight_captions():
         def encode_texts(self, texts):
             return torch.eye(8)[[data.photos()[1].index(text) for text in texts]]
 
-    similarity, shares = lesson10.photographs(Index())
+    similarity, shares = lesson11.photographs(Index())
     assert torch.equal(similarity, torch.eye(8)) and shares.argmax(1).tolist() == list(range(8))
-    assert lesson10.crops(Index(), n=16) == 1
+    assert lesson11.crops(Index(), n=16) == 1
 
 
 def test_guidance_draws_a_code_for_each_prompt_from_the_same_noise():
@@ -237,12 +237,30 @@ def test_guidance_draws_a_code_for_each_prompt_from_the_same_noise():
             calls.append(len(x))
             return torch.full_like(x, 9.0)
 
-    z = guided10.codes(Tiny(), guided10.nobody(Tiny()), ["a"] * 120, steps=3)
-    assert z.shape == (120, 8, 8, 8) and z.max() <= guided10.LIMIT and calls == [100] * 3 + [20] * 3
+    z = guided11.codes(Tiny(), guided11.nobody(Tiny()), ["a"] * 120, steps=3)
+    assert z.shape == (120, 8, 8, 8) and z.max() <= guided11.LIMIT and calls == [100] * 3 + [20] * 3
+
+
+def test_a_guide_pushes_a_denoiser_that_was_told_the_prompt_and_one_that_was_not():
+    class Model:
+        schedule, ids = cosine(), torch.ones(2, 4, dtype=torch.int64)
+
+        @staticmethod
+        def denoiser(x, t, ids=None):
+            return torch.full_like(x, 0.0 if ids is None else 0.5)
+
+    pull = SimpleNamespace(guide=lambda ids: lambda x, t: 2 * x.flatten(1).sum(1))  # its gradient is 2 everywhere
+    x, t = torch.zeros(2, 8, 8, 8), torch.tensor(0.5)
+    alpha, sigma = Model.schedule(t)
+    push = 0.01 * 2 * sigma**2 / alpha
+    for told, base in ((guided11.NOTHING, 0.0), (guided11.PROMPT, 0.5)):
+        torch.testing.assert_close(guided11.nobody(Model, told)(Model.ids)(x, t), torch.full_like(x, base))
+        moved = guided11.by_clip(Model, pull, 0.01, told)(Model.ids)(x, t)
+        torch.testing.assert_close(moved, (base + push).expand_as(x).to(x))
 
 
 def test_both_clips_read_the_same_codes_with_more_and_more_noise():
-    images, added = lesson10.single("test", 20)[0], []
+    images, added = lesson11.single("test", 20)[0], []
 
     class Aware(Oracle):  # what was noised, it knows by heart
         schedule = cosine()
@@ -258,9 +276,9 @@ def test_both_clips_read_the_same_codes_with_more_and_more_noise():
             return torch.ones(len(x), len(NAMES) + len(SHAPES))
 
     painter = SimpleNamespace(encode=lambda x: x)
-    rows = lesson10.noise_table(painter, Lost(), Aware(), times=(0.3, 0.6), n=20)
-    assert [(row["t"], row[guided10.AWARE]) for row in rows] == [(0.3, 1), (0.6, 1)]
-    assert all(row[guided10.BLIND] < 0.3 for row in rows)
+    rows = lesson11.noise_table(painter, Lost(), Aware(), times=(0.3, 0.6), n=20)
+    assert [(row["t"], row[guided11.AWARE]) for row in rows] == [(0.3, 1), (0.6, 1)]
+    assert all(row[guided11.BLIND] < 0.3 for row in rows)
     torch.testing.assert_close(*added, atol=1e-4, rtol=0)
 
 

@@ -1,4 +1,4 @@
-"""Lesson 10 in a real JupyterLab: typed captions are ranked, the matrix and the temperature answer, and come back."""
+"""Lesson 10 in a real JupyterLab: a typed beginning goes on, heads of attention are chosen, and both come back."""
 
 import re
 
@@ -9,7 +9,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def lesson(notebook):
-    return notebook("10_clip.ipynb")
+    return notebook("10_transformers.ipynb")
 
 
 def write(explorer, name: str, text: str) -> None:
@@ -19,47 +19,27 @@ def write(explorer, name: str, text: str) -> None:
     line.press("Enter")
 
 
-def test_typed_captions_are_ranked_and_come_back(lesson):
-    ranking = lesson.explorer("rank")
-    first = ranking.picture()
-    write(ranking, "caption4", "a photo of a red cross on a white background")
-    ranking.alt(re.compile("a photo of a red cross on a white background: [0-9]+%"))
-    typed = ranking.changed(first)
-    ranking.choose("picture", "2")
-    ranking.alt(re.compile("^picture 2, and how well captions fit, best first: "))
-    ranking.changed(typed)
-    ranking.button("Reset")
-    ranking.shows(first)
+def test_a_typed_beginning_goes_on_and_comes_back(lesson):
+    guess = lesson.explorer("nextword")
+    first = guess.picture()
+    write(guess, "text", "a red circle on a")
+    guess.alt(re.compile("^after “a red circle on a” the model expects: .+ [0-9]+% [(]exact [0-9]+%[)]"))
+    guess.changed(first)
+    guess.button("Reset")
+    guess.shows(first)
 
 
-def test_words_of_another_script_are_ranked_too(lesson):
-    ranking = lesson.explorer("rank")
-    first = ranking.picture()
-    write(ranking, "caption1", "круг")
-    ranking.alt(re.compile("круг: [0-9]+%"))
-    ranking.changed(first)
-    ranking.button("Reset")
-    ranking.shows(first)
-
-
-def test_the_matrix_changes_and_comes_back(lesson):
-    board = lesson.explorer("matrix")
-    first = board.picture()
-    board.press("scale", "ArrowRight", 2)
-    board.alt(re.compile("^shapes: share, a picture's captions at scale 100; [0-9] of [0-9] pictures"))
-    shares = board.changed(first)
-    board.choose("show", "cosine")
-    board.alt(re.compile("^shapes: cosine; [0-9] of [0-9] pictures"))
-    board.changed(shares)
-    board.button("Reset")
-    board.shows(first)
-
-
-def test_the_temperature_changes_and_comes_back(lesson):
-    dial = lesson.explorer("temperature")
-    first = dial.picture()
-    dial.press("scale", "ArrowLeft", 2)
-    dial.alt(re.compile("^scale 1: the best caption gets [0-9]+% of the share, the loss is [0-9.]+ nats"))
-    dial.changed(first)
-    dial.press("scale", "ArrowRight", 2)
-    dial.shows(first)
+def test_heads_are_chosen_and_come_back(lesson):
+    reading = lesson.explorer("attention")
+    first = reading.picture()
+    reading.choose("head", "4")
+    reading.alt(re.compile("^block 1, head 4 on “.+”: the last token, background, looks most at .+, [0-9]+%$"))
+    other = reading.changed(first)
+    reading.choose("block", "2")
+    reading.alt(re.compile("^block 2, head 4"))
+    typed = reading.changed(other)
+    write(reading, "text", "a red circle and a blue square")
+    reading.alt(re.compile("^block 2, head 4 on “a red circle and a blue square”: the last token, square"))
+    reading.changed(typed)
+    reading.button("Reset")
+    reading.shows(first)

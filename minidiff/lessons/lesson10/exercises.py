@@ -1,18 +1,26 @@
-"""Lesson 10's checks: tokens, a text read from left to right, patches, and the loss that brings two towers together."""
-
-from types import SimpleNamespace
+"""Lesson 10's checks: byte pairs, causal attention, heads, a block, the loss of a language model, patches."""
 
 import torch
 import torch.nn.functional as F
 
-from minidiff.exercises import CheckFailed, close, exercise, require, shaped
-from minidiff.lessons.lesson10 import probes as probes10
-from minidiff.lessons.lesson10 import solutions
+from minidiff import seeded
+from minidiff.exercises import CheckFailed, close, exercise, question, require, shaped
+from minidiff.lessons.lesson10 import probes, solutions
 
 
-@exercise("10.merge", solution=solutions.merge, core=True)
+@exercise(
+    "10.merge",
+    solution=solutions.merge,
+    core=True,
+    hints=(
+        "Walk through the word with a counter `at` that begins at 0, and collect what comes out in a list.",
+        "If `symbols[at : at + 2] == pair`, the two are joined and the walk goes on two symbols further. If not, the "
+        "symbol at `at` is kept and the walk goes on one further.",
+        '`"".join(pair)` joins the two texts. At the end make the list a tuple with `tuple(joined)`.',
+    ),
+)
 def _(attempt):
-    for symbols, pair, wanted, hint in probes10.WORDS:
+    for symbols, pair, wanted, hint in probes.WORDS:
         got = attempt(tuple(symbols.split()), tuple(pair.split()))
         wanted = tuple(wanted.split())
         require(got is not None, "The result is None: is a `return` missing?")
@@ -22,13 +30,23 @@ def _(attempt):
             raise CheckFailed(hint, f"Got {tuple(got)}, expected {wanted}.")
 
 
-@exercise("10.causal_attention", solution=solutions.causal_attention, core=True)
+@exercise(
+    "10.causal_attention",
+    solution=solutions.causal_attention,
+    core=True,
+    hints=(
+        "Begin as in lesson 06: the scores are q times k transposed, divided by the root of d. Then hide some of them.",
+        "`torch.ones(L, L).triu(1).bool()` is True above the diagonal, which is where the key comes after the query.",
+        "`scores.masked_fill(later, -math.inf)` puts −∞ there. After it come the softmax over dim 2 and the product "
+        "with v.",
+    ),
+)
 def _(attempt):
     q = torch.randn(3, 5, 8)
     k = torch.randn(3, 5, 8)
     v = torch.randn(3, 5, 4)
     got = shaped(attempt(q, k, v), (3, 5, 4), "One row of v's width for each query.")
-    slips = {hint: value[:, 1:] for hint, value in probes10.attention_slips(q, k, v).items()}
+    slips = {hint: value[:, 1:] for hint, value in probes.attention_slips(q, k, v).items()}
     wanted = solutions.causal_attention(q, k, v)
     close(got[:, 1:], wanted[:, 1:], "Not softmax(q kᵀ / √d) v.", slips=slips)
     close(got[:, 0], v[:, 0], "The first token sees itself alone: its own value comes out. May a token see itself?")
@@ -38,7 +56,83 @@ def _(attempt):
     close(got, theirs, "Not equal to minidiff.nn.attend with causal=True.")
 
 
-@exercise("10.patches", solution=solutions.patches, core=True)
+@exercise(
+    "10.split_heads",
+    solution=solutions.split_heads,
+    hints=(
+        "First cut the last dimension in two, (B, L, heads, width / heads), and then exchange two dimensions.",
+        "`x.reshape(B, L, heads, width // heads)` cuts, and `.transpose(1, 2)` brings the heads to the front.",
+    ),
+)
+def _(attempt):
+    for heads in (4, 2):
+        x = torch.randn(2, 5, 8)
+        d = 8 // heads
+        got = shaped(attempt(x, heads), (2, heads, 5, d), "A row of width / heads numbers for each head and token.")
+        slips = {
+            "That mixes numbers of different tokens: cut the last dimension first, then transpose.": x.reshape(
+                2, heads, 5, d
+            ),
+            "Head 0 takes the first width / heads numbers of each token, not every heads-th one.": x.reshape(
+                2, 5, d, heads
+            ).permute(0, 3, 1, 2),
+        }
+        close(got, torch.stack(x.chunk(heads, dim=2), 1), "Not the pieces of each token's vector.", slips=slips)
+
+
+@exercise(
+    "10.block",
+    solution=solutions.block,
+    core=True,
+    hints=(
+        "Two lines, one for each half of the drawing. Each of them has the form x = x + part(norm(x)).",
+        "The second half reads the x that the first half has made.",
+    ),
+)
+def _(attempt):
+    x = torch.randn(2, 5, 6)
+    first, second = torch.randn(6, 6), torch.randn(6, 6)
+    parts = (lambda h: h - h.mean(2, True), lambda h: h.cumsum(1) @ first, torch.tanh, lambda h: (h @ second).relu())
+    got = shaped(attempt(x, *parts), (2, 5, 6), "A block gives back what it was given: (B, L, width).")
+    close(got, solutions.block(x, *parts), "Not the block of the drawing.", slips=probes.block_slips(x, *parts))
+
+
+@exercise(
+    "10.next_token_loss",
+    solution=solutions.next_token_loss,
+    core=True,
+    hints=(
+        "The last logits have nothing to predict, and the first id is predicted by nobody: `logits[:, :-1]` belongs to "
+        "`ids[:, 1:]`.",
+        "`F.cross_entropy` wants the classes in dimension 1, so transpose: `logits[:, :-1].transpose(1, 2)`. With "
+        '`reduction="none"` and `ignore_index=0` it gives the nats of each token, and 0 for padding.',
+        "Add up over the tokens of a caption, `.sum(1)`, and take the mean over the captions.",
+    ),
+)
+def _(attempt):
+    logits = torch.randn(3, 6, 11)
+    ids = torch.tensor([[1, 5, 9, 2, 0, 0], [1, 10, 2, 0, 0, 0], [1, 3, 4, 5, 6, 2]])
+    close(
+        attempt(logits, ids),
+        solutions.next_token_loss(logits, ids),
+        "Not the mean over captions of the summed −log p of each next token.",
+        slips=probes.loss_slips(logits, ids),
+    )
+    logits = logits.requires_grad_()
+    require(attempt(logits, ids).requires_grad, "The loss has lost its gradient: no detach and no .item() here.")
+
+
+@exercise(
+    "10.patches",
+    solution=solutions.patches,
+    core=True,
+    hints=(
+        "Do not loop. One reshape that cuts, one permute that sorts and one reshape that joins will do.",
+        "Cut H and W in two numbers each: `x.reshape(B, C, H // size, size, W // size, size)`.",
+        "In the end a patch is told by its row and column of patches, and its numbers by channel, row and column of "
+        "pixels: `permute(0, 2, 4, 1, 3, 5)`.",
+    ),
+)
 def _(attempt):
     x = torch.randn(2, 3, 8, 12)
     got = shaped(attempt(x, 4), (2, 6, 48), "2 rows of 3 patches, of 3 channels times 4 times 4 numbers each.")
@@ -57,98 +151,110 @@ def _(attempt):
     close(got, wanted, "Not the patches: x.reshape(B, C, H/size, size, W/size, size), then permute.", slips=slips)
 
 
-@exercise("10.contrastive_loss", solution=solutions.contrastive_loss, core=True)
+@exercise(
+    "10.likeness",
+    solution=solutions.likeness,
+    hints=("Divide each row by its length, `places.norm(dim=1, keepdim=True)`. Then all cosines are one product.",),
+)
 def _(attempt):
-    image, text = probes10.towers()
-    got = shaped(attempt(image, text, 5.0), (), "One number for the batch.")
-    from minidiff.clip import contrastive
-
-    wanted = contrastive(5 * image @ text.T)
-    close(got, wanted, "Not the mean of two cross-entropies over scale × cosine.", slips=_loss_slips(image, text))
+    places = torch.randn(5, 7)
+    got = shaped(attempt(places), (5, 5), "A cosine for each pair of places.")
+    slips = {"Those are products, not cosines: divide by the lengths first.": places @ places.T}
+    close(got, F.cosine_similarity(places[:, None], places[None], dim=2), "Not the cosines.", slips=slips)
 
 
-def _loss_slips(image, text):
-    """hint -> the contrastive loss at scale 5 with that slip."""
-    cosine = image @ text.T
-    both = probes10.both_ways
-    logits = 5 * cosine
-    return {
-        "That asks the pictures only: each caption looks for its picture too.": both(logits, logits, 1, 0),
-        "That asks the captions only: each picture looks for its caption too.": both(logits, logits, 0, 1),
-        "The mean of both directions, not their sum.": both(logits, logits, 1, 1),
-        "The cosines are multiplied by the scale; a temperature would divide.": both(cosine / 5, cosine / 5),
-        "Where is the scale?": both(cosine, cosine),
-        "The mean over the batch, not its sum: the loss would grow with B.": both(logits, logits, reduction="sum"),
-        "The sign is wrong: a loss falls as partners come together.": -both(logits, logits),
-        "cross_entropy takes the softmax itself: give it the logits.": both(logits.softmax(1), logits.softmax(0)),
-        "Only partners are pulled together: without the others all could fall on one point.": 5
-        * (1 - cosine.diag()).mean(),
-    }
-
-
-@exercise("10.recall_at", solution=solutions.recall_at)
+@exercise(
+    "10.padding",
+    solution=solutions.padded_attention,
+    hints=(
+        "It is causal_attention with another mask. Who must not be seen? The keys that are padding.",
+        "`real[:, None, :]` is (B, 1, L): the same for every query, and its last dimension runs over the keys.",
+    ),
+)
 def _(attempt):
-    similarity = torch.randn(200, 200) + 2 * torch.eye(200) + torch.randn(200)
-    got = attempt(similarity, 3)
-    got = shaped(torch.as_tensor(got) if isinstance(got, float) else got, (), "One share for all pictures.")
-    from minidiff.clip import recall
-
-    close(got, recall(similarity, 3), "Not the share of rows that find their own.", slips=_recall_slips(similarity))
-    close(attempt(similarity, 200), 1.0, "Among all captions everybody finds the partner.")
-
-
-def _recall_slips(similarity):
-    """hint -> recall at 3 with that slip."""
-    rank = (similarity > similarity.diag()[:, None]).sum(1).double()  # how many captions come before the own one
-    across = (similarity > similarity.diag()[None]).sum(0)
-    hits = (rank < 3).double()
-    return {
-        "That asks the captions for their pictures: a picture's similarities are a row, dim 1.": (across < 3)
-        .double()
-        .mean(),
-        "Those are the k *least* similar: topk takes the largest.": (199 - rank < 3).double().mean(),
-        "k counts from 1: recall at 3 allows two wrong captions before the right one.": (rank < 4).double().mean(),
-        "That is one caption too few.": (rank < 2).double().mean(),
-        "That counts hits in all k N places: only one of k can be right. Ask `any` of each row.": hits.mean() / 3,
-        "A share, not a number of pictures.": hits.sum(),
-        "That is the best caption alone: any of the k largest will do.": (rank < 1).double().mean(),
-        "That is the caption at place k alone: any of the k largest will do.": (rank == 2).double().mean(),
-    }
-
-
-@exercise("10.ensemble", solution=solutions.ensemble)
-def _(attempt):
-    labels, encode, templates = ["red circle", "blue square", "cyan cross"], probes10.encode, probes10.TEMPLATES
-    got = shaped(attempt(encode, labels, templates), (3, 7), "One vector for each label.")
-    every = torch.stack([encode([template.format(label) for template in templates]) for label in labels])  # (3, 3, 7)
-    unfilled = F.normalize(encode(templates).mean(0, keepdim=True), dim=1)
+    q, k, v = (torch.randn(3, 5, 6) for _ in range(3))
+    real = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 1, 1, 1, 0]]).bool()
+    got = shaped(attempt(q, k, v, real), (3, 5, 6), "One row of v's width for each query.")
+    scores = q @ k.mT / 6**0.5
     slips = {
-        "The mean of unit vectors is shorter than 1: normalise it, or labels whose wordings agree win.": every.mean(1),
-        "Those are the sums: normalise them, or labels whose wordings agree win.": every.sum(1),
-        "That is the first template alone.": every[:, 0],
-        "The label never reached the template: template.format(label).": unfilled.expand(3, 7),
-        "Those are the bare labels, without any template.": encode(labels),
+        "The padding is still attended to: put −∞ at its scores.": scores.softmax(2) @ v,
+        "The weights no longer add up to 1: hide the padding before the softmax.": (scores.softmax(2) * real[:, None])
+        @ v,
+        "It is the other way round: `real` is True for what may be seen.": scores.masked_fill(
+            real[:, None], -1e9
+        ).softmax(2)
+        @ v,
     }
-    close(got, F.normalize(every.mean(1), dim=1), "Not the normalised mean over the templates.", slips=slips)
-    from minidiff.clip import classifier
-
-    theirs = classifier(SimpleNamespace(encode_texts=encode), labels, templates)
-    close(got, theirs, "Not equal to minidiff.clip.classifier.")
+    wanted = solutions.padded_attention(q, k, v, real)
+    close(got[real], wanted[real], "Not attention to the real tokens.", slips={h: x[real] for h, x in slips.items()})
 
 
-@exercise("10.loss_without_twins", solution=solutions.loss_without_twins)
+@exercise(
+    "10.write",
+    solution=solutions.write,
+    hints=(
+        "A loop of `steps` rounds. In each of them ask the model about all that is written so far, and keep the last "
+        "place only: `model(ids)[:, -1]`.",
+        "Divide by the temperature, take the softmax, and draw with `.multinomial(1, generator=generator)`. "
+        "`torch.cat([ids, drawn], dim=1)` appends what was drawn.",
+    ),
+)
 def _(attempt):
-    (image, text), ids = probes10.towers(), probes10.TWINS
-    text = text[[0, 1, 0, 3, 0, 5]]
-    got = shaped(attempt(image, text, ids, 4.0), (), "One number for the batch.")
-    if torch.isinf(got) or torch.isnan(got):
-        raise CheckFailed("The right answer is hidden too: a row is no twin of itself, so keep the diagonal.")
-    logits = 4 * image @ text.T
-    equal = ids[:, None] == ids[None]
-    slips = probes10.twin_slips(logits, equal.all(2), equal[:, :, 1])
-    slips["One token in common makes no twins, each text has the start: .all(2)."] = torch.tensor(0.0)
-    sums = ids.sum(1)
-    slips["Other ids may have the same sum: compare token by token."] = probes10.without(logits, sums[:, None] == sums)
-    from minidiff.clip import contrastive
+    start = torch.tensor([[1, 4], [1, 6], [1, 2]])
+    got = shaped(attempt(probes.counting, start, 6, seeded(1)), (3, 8), "start, and then one id more in each step.")
+    require(torch.equal(got[:, :2], start), "The text begins with start.")
+    follows = (got[:, 2:] - got[:, 1:-1]) % 9
+    require((follows == 1).all(), "Read the logits of the last token, [:, -1], of all that is written so far.")
+    hot, cold = (attempt(probes.flat, start.repeat(300, 1), 1, seeded(2), temperature=t)[:, -1] for t in (1.0, 0.25))
+    shares = [(drawn == 3).double().mean().item() for drawn in (hot, cold)]
+    require(shares[0] < 0.9, "Draw the next token by its probability; this takes the likeliest one.")
+    require(shares[0] > 0.2, "Draw by softmax(logits): this draws all tokens alike.")
+    require(shares[1] > shares[0] + 0.15, "Divide the logits by the temperature before the softmax.")
+    again = [attempt(probes.flat, start, 5, seeded(3)) for _ in range(2)]
+    require(torch.equal(*again), "Draw from the generator: multinomial(1, generator=generator).")
 
-    close(got, contrastive(logits, equal.all(2)), "Not the loss with the twins' logits at −∞.", slips=slips)
+
+@exercise(
+    "10.embed",
+    solution=solutions.embed,
+    hints=("`words[ids]` looks up all ids at once, (B, L, width). Add the first L rows of places to it.",),
+)
+def _(attempt):
+    ids = torch.tensor([[1, 5, 4, 2], [1, 4, 5, 2]])
+    words, places = torch.randn(9, 6), torch.randn(11, 6)
+    got = shaped(attempt(ids, words, places), (2, 4, 6), "A vector for each id: its word's plus its place's.")
+    slips = {
+        "The places are forgotten: nobody could tell the order of the words.": words[ids],
+        "A place is counted from the left: places[0], places[1], …, not places[id].": words[ids] + places[ids],
+        "The first word has place 0: places[: L].": words[ids] + places[1:5],
+    }
+    close(got, solutions.embed(ids, words, places), "Not words[ids] plus the first L places.", slips=slips)
+
+
+question(
+    "10.predict_entropy",
+    answer="b",
+    hints={
+        "a": "The program throws dice: which shape, which colour, which words. Nobody can foresee how they fall.",
+        "c": "That is a uniform guess among all 493 tokens. A good model knows which words can come next.",
+    },
+    why="what the program decides by dice costs nats, whoever predicts it, and nothing else does",
+)
+question(
+    "10.predict_shift",
+    answer="a",
+    hints={
+        "b": "At each place the answer itself is among what the model may see. What is the easiest thing to learn?",
+        "c": "Nothing is wrong with the gradient: it learns very well. But what is it asked for?",
+    },
+    why="it copies the token that it sees, which is the answer, and learns nothing about what comes next",
+)
+question(
+    "10.predict_data",
+    answer="b",
+    hints={
+        "a": "What does a convolution know before it has seen one picture that a transformer has to learn?",
+        "c": "With so few pictures, both can learn them by heart; how they do on new ones depends on what is built in.",
+    },
+    why="the convolution looks for the same thing at every place from the start, which the transformer has to learn",
+)

@@ -1,12 +1,10 @@
-"""What lesson 10's checks try an attempt on: words to merge, small towers with twins, the values of likely slips."""
+"""What lesson 10's checks try an attempt on."""
 
 import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from minidiff import seeded
 
 WORDS = (  # the symbols, the pair, what comes out, and the hint where it does not
     ("t h e", "h e", "t he", "Join the two symbols of the pair: t, h, e becomes t, he."),
@@ -18,25 +16,6 @@ WORDS = (  # the symbols, the pair, what comes out, and the hint where it does n
     ("a bc ab c", "ab c", "a bc abc", "Only where both symbols are the pair's: a, bc spells the same and is another."),
     ("mo re d re d", "e d", "mo re d re d", "A symbol that only ends in e is no e: compare whole symbols."),
 )
-TEMPLATES = ("a photo of {}", "{} on a white background", "there is {}")
-TWINS = torch.tensor([[1, 5, 2], [1, 6, 2], [1, 5, 2], [1, 2, 5], [1, 5, 2], [1, 5, 6]])  # 0, 2 and 4 are equal
-
-
-def towers(n: int = 6, width: int = 5) -> tuple[Tensor, Tensor]:
-    """Unit vectors of n pictures and of their captions."""
-    return F.normalize(torch.randn(n, width), dim=1), F.normalize(torch.randn(n, width), dim=1)
-
-
-def encode(texts) -> Tensor:
-    """A unit vector for each text, always the same."""
-    rows = [torch.randn(7, generator=seeded(sum(map(ord, text)))) for text in texts]
-    return F.normalize(torch.stack(rows), dim=1)
-
-
-def both_ways(rows: Tensor, columns: Tensor, first: float = 0.5, second: float = 0.5, **how) -> Tensor:
-    """The cross-entropies of logits (B, B) along their rows and along their columns, weighed and added."""
-    own = torch.arange(len(rows))
-    return first * F.cross_entropy(rows, own, **how) + second * F.cross_entropy(columns.T, own, **how)
 
 
 def attention_slips(q: Tensor, k: Tensor, v: Tensor) -> dict[str, Tensor]:
@@ -62,25 +41,56 @@ def attention_slips(q: Tensor, k: Tensor, v: Tensor) -> dict[str, Tensor]:
     return {hint: each @ v for hint, each in weights.items()}
 
 
-def twin_slips(logits: Tensor, same: Tensor, first: Tensor) -> dict[str, Tensor]:
-    """hint -> the loss without twins with that slip. same (B, B): equal captions; first: equal in one token."""
-
-    def hidden(mask: Tensor, value: float = -math.inf) -> Tensor:
-        return _hidden(logits, mask, value)
-
+def block_slips(x: Tensor, norm1, attention, norm2, feed_forward) -> dict[str, Tensor]:
+    """hint -> what comes out of a block with that slip."""
+    first = x + attention(norm1(x))
+    post = norm1(x + attention(x))
     return {
-        "That is the plain loss: the twins are still wrong answers.": both_ways(logits, logits),
-        "A logit of 0 is no ban: exp(0) is 1. Put −∞ there.": both_ways(hidden(same, 0.0), hidden(same, 0.0)),
-        "Hide the twins from the captions' question too: the columns.": both_ways(hidden(same), logits),
-        "Hide the twins from the pictures' question too: the rows.": both_ways(logits, hidden(same)),
-        "Twins have *all* tokens in common: .all(2).": without(logits, first),
+        "That is post-norm: here the norm stands before each part, and the sum itself is never normalised.": norm2(
+            post + feed_forward(post)
+        ),
+        "The first sum is missing: x + attention(norm1(x)).": attention(norm1(x))
+        + feed_forward(norm2(attention(norm1(x)))),
+        "The second sum is missing: x + feed_forward(norm2(x)).": feed_forward(norm2(first)),
+        "The second half reads what the first half has made, not the x that came in.": first + feed_forward(norm2(x)),
+        "The norms are missing: each part reads a normalised copy of x.": x
+        + attention(x)
+        + feed_forward(x + attention(x)),
+        "What is added to is x itself, not its normalised copy.": _on_copies(x, norm1, attention, norm2, feed_forward),
     }
 
 
-def without(logits: Tensor, same: Tensor) -> Tensor:
-    """The loss without the pairs (B, B) that are True in `same`, the diagonal apart."""
-    return both_ways(_hidden(logits, same), _hidden(logits, same))
+def _on_copies(x: Tensor, norm1, attention, norm2, feed_forward) -> Tensor:
+    x = norm1(x) + attention(norm1(x))
+    return norm2(x) + feed_forward(norm2(x))
 
 
-def _hidden(logits: Tensor, mask: Tensor, value: float = -math.inf) -> Tensor:
-    return logits.masked_fill(mask & ~torch.eye(len(logits), dtype=torch.bool), value)
+def loss_slips(logits: Tensor, ids: Tensor) -> dict[str, Tensor]:
+    """hint -> the loss with that slip."""
+
+    def nats(logits, ids, **more):
+        return F.cross_entropy(logits.transpose(1, 2), ids, reduction="none", **more)
+
+    right = nats(logits[:, :-1], ids[:, 1:], ignore_index=0)
+    return {
+        "The shift is missing: the logits at place i are for the id at i + 1.": nats(logits, ids, ignore_index=0)
+        .sum(1)
+        .mean(),
+        "Shifted the wrong way: logits[:, :-1] belongs to ids[:, 1:].": nats(logits[:, 1:], ids[:, :-1], ignore_index=0)
+        .sum(1)
+        .mean(),
+        "The padding counts too: leave out the ids that are 0.": nats(logits[:, :-1], ids[:, 1:]).sum(1).mean(),
+        "That is a mean over tokens: add up over the tokens of a caption first.": right.sum() / (ids[:, 1:] > 0).sum(),
+        "That is the sum over the captions: take their mean.": right.sum(),
+        "A mean over all places, padding among them: add up over a caption's tokens, then average.": right.mean(),
+    }
+
+
+def counting(ids: Tensor) -> Tensor:
+    """A language model that is sure: after token i comes i + 1 (of 9)."""
+    return 50 * F.one_hot((ids + 1) % 9, 9).float()
+
+
+def flat(ids: Tensor) -> Tensor:
+    """One that is not: token 3 is the likeliest of 9, by a factor of e."""
+    return F.one_hot(torch.full_like(ids, 3), 9).float() * 1.5

@@ -1,11 +1,9 @@
-"""The answers of lesson 10: what it writes by hand and what it leaves open, as `solution` shows it, and predictions."""
+"""The answers of lesson 10."""
 
 import math
 
 import torch
 import torch.nn.functional as F
-
-from minidiff.exercises.core import question
 
 
 def merge(symbols, pair):
@@ -20,9 +18,27 @@ def merge(symbols, pair):
 
 def causal_attention(q, k, v):
     """Attention where token i gathers from tokens 0 ... i only: q, k (B, L, d), v (B, L, c) -> (B, L, c)."""
-    likeness = q @ k.transpose(1, 2) / math.sqrt(q.shape[2])  # (B, L, L)
+    scores = q @ k.transpose(1, 2) / math.sqrt(q.shape[2])  # (B, L, L)
     later = torch.ones(q.shape[1], k.shape[1]).triu(1).bool()  # True where the key comes after the query
-    return likeness.masked_fill(later, -math.inf).softmax(dim=2) @ v
+    return scores.masked_fill(later, -math.inf).softmax(dim=2) @ v
+
+
+def split_heads(x, heads):
+    """Vectors (B, L, width) cut into `heads` pieces each: (B, heads, L, width / heads), head 0 the first numbers."""
+    B, L, width = x.shape
+    return x.reshape(B, L, heads, width // heads).transpose(1, 2)
+
+
+def block(x, norm1, attention, norm2, feed_forward):
+    """One pre-norm block: tokens x (B, L, width) and its four parts, functions of such a tensor -> (B, L, width)."""
+    x = x + attention(norm1(x))
+    return x + feed_forward(norm2(x))
+
+
+def next_token_loss(logits, ids):
+    """Nats a caption, a scalar: logits (B, L, V), ids (B, L); logits at i are for the id at i + 1, 0 is padding."""
+    nats = F.cross_entropy(logits[:, :-1].transpose(1, 2), ids[:, 1:], ignore_index=0, reduction="none")  # (B, L - 1)
+    return nats.sum(1).mean()
 
 
 def patches(x, size):
@@ -32,63 +48,28 @@ def patches(x, size):
     return cut.permute(0, 2, 4, 1, 3, 5).reshape(B, -1, C * size * size)
 
 
-def contrastive_loss(image, text, scale):
-    """Unit vectors (B, D) of pictures and of their captions -> how badly each finds its partner, in nats."""
-    logits = scale * image @ text.T  # (B, B)
-    own = torch.arange(len(image))
-    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+def padded_attention(q, k, v, real):
+    """Attention to real tokens only: q, k (B, L, d), v (B, L, c), real (B, L) is False at padding -> (B, L, c)."""
+    scores = q @ k.transpose(1, 2) / math.sqrt(q.shape[2])  # (B, L, L)
+    return scores.masked_fill(~real[:, None, :], -math.inf).softmax(dim=2) @ v
 
 
-def recall_at(similarity, k):
-    """similarity (N, N) of pictures and captions, partners on the diagonal -> the share of pictures that find theirs
-    among the k captions most like them."""
-    best = similarity.topk(k, dim=1).indices  # (N, k)
-    own = torch.arange(len(similarity))[:, None]
-    return (best == own).any(1).float().mean()
+def write(model, start, steps, generator, temperature=1.0):
+    """Ids (B, L), `steps` drawn tokens longer than start (B, L0); model: ids (B, L) -> logits (B, L, V)."""
+    ids = start
+    for _ in range(steps):
+        likely = (model(ids)[:, -1] / temperature).softmax(dim=1)  # (B, V)
+        drawn = likely.multinomial(1, generator=generator)  # (B, 1)
+        ids = torch.cat([ids, drawn], dim=1)
+    return ids
 
 
-def ensemble(encode, labels, templates):
-    """encode: texts -> unit vectors (N, D). K labels, templates with a {} -> a unit vector a label (K, D)."""
-    means = [encode([template.format(label) for template in templates]).mean(0) for label in labels]
-    return F.normalize(torch.stack(means), dim=1)
+def likeness(places):
+    """The cosine of each vector of places (N, width) with each other one, (N, N)."""
+    unit = places / places.norm(dim=1, keepdim=True)
+    return unit @ unit.T
 
 
-def loss_without_twins(image, text, ids, scale):
-    """The contrastive loss where another row with the same caption, token ids (B, L), is no wrong answer."""
-    logits = scale * image @ text.T
-    same = (ids[:, None] == ids[None]).all(2)  # (B, B)
-    twins = same & ~torch.eye(len(ids), dtype=torch.bool)
-    logits, own = logits.masked_fill(twins, -math.inf), torch.arange(len(image))
-    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
-
-
-question(
-    "10.predict_scale",
-    answer="b",
-    hints={
-        "a": "A cosine lies between −1 and 1, so no answer can be more than e², about 7, times as likely as another.",
-        "c": "That is what guessing costs: log 64. Good towers know more than nothing, even at scale 1.",
-    },
-    why="the best that 64 directions can do is 1 for the own caption and −1/63 for each other: "
-    "log(1 + 63 exp(−1 − 1/63)) is 3.2",
-)
-question(
-    "10.predict_batch",
-    answer="c",
-    hints={
-        "a": "Among 8 captions ground and place alone tell nearly all apart: who would have to learn shapes?",
-        "b": "A harder question, but 16 times fewer steps to learn from it. Is that enough of them?",
-    },
-    why="batches of 8 ask too little, since few of their captions differ in one thing alone, and 500 steps of 128 are "
-    "too few to learn: with so many pictures a size between them is best",
-)
-question(
-    "10.predict_left_out",
-    answer="b",
-    hints={
-        "a": "In a novel pair both words are known. Who ever said what a cross looks like?",
-        "c": "For this model the word is a number whose vector no picture has ever moved.",
-    },
-    why="a word that no training caption had lies anywhere in the space, and crosses go to the words that are known: "
-    "zero-shot recombines what the captions named, and nothing else",
-)
+def embed(ids, words, places):
+    """Ids (B, L), a table of words (V, width) and one of places (length, width), L <= length -> (B, L, width)."""
+    return words[ids] + places[: ids.shape[1]]

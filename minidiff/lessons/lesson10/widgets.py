@@ -1,171 +1,84 @@
-"""Lesson 10's widgets: rank typed captions, a similarity matrix, the temperature; and the figures they draw.
+"""Lesson 10's widgets: what comes next after typed words, and whom each head of each block looks at."""
 
-Pictures are encoded once; a typed caption is encoded when it comes, in some milliseconds.
-"""
+import math
 
-import textwrap
-
-import matplotlib.pyplot as plt
-import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from minidiff import plot
-from minidiff.clip import contrastive
-from minidiff.widgets import Choice, Explorer, Stops, Text
+from minidiff.lessons.lesson10 import figures, grammar
+from minidiff.transformer import END, LanguageModel, Tokenizer
+from minidiff.widgets import Choice, Explorer, Text
 
-SCALES = (1.0, 3.0, 10.0, 30.0, 100.0)
-VIEWS = {
-    "share, a picture's captions": 0,
-    "share, a caption's pictures": 1,
-    "cosine": None,  # whatever the scale is
-}  # what a softmax adds up to
+OVER = "(end)"  # what is shown for the end of a caption
 
 
 @torch.no_grad()
-def cosines(clip, images: Tensor, captions: list[str]) -> Tensor:
-    """(N, M): the cosine of each of N pictures with each of M captions."""
-    return clip.encode_image(images) @ clip.encode_texts(captions).T
+def guesses(model: LanguageModel, words: Tokenizer, text: str, best: int = 8) -> dict[str, tuple[float, float]]:
+    """Token -> (the model's probability, the exact one) after `text`: those that either of them finds likeliest."""
+    ids = torch.tensor([words.encode(text)[:-1]])
+    shares = model(ids)[0, -1].softmax(0)
+    exact = {word or OVER: p for word, p in grammar.next_words(text.lower()).items()}
+    found = {}
+    for token in shares.topk(best).indices.tolist():
+        name = OVER if token == END else _readable(words.decode([token]))
+        found[name] = (shares[token].item(), exact.get(name, 0.0))
+    return found
 
 
-def rank(clip, images: Tensor, captions: list[str]) -> Explorer:
-    """One of N pictures beside four captions to type over: the share that the model gives each, the best on top."""
-    scale = clip.scale.item()
+def next_word(model: LanguageModel, words: Tokenizer, text: str = "a small red") -> Explorer:
+    """Type the beginning of a caption: the likeliest next tokens by the model, each beside its exact probability."""
 
-    def shares(which: int, *texts: str) -> dict[str, float]:
-        texts = [*dict.fromkeys(text.strip() for text in texts if text.strip())]
-        values = (scale * cosines(clip, images[which : which + 1], texts))[0].softmax(0) if texts else torch.empty(0)
-        return dict(sorted(zip(texts, values.tolist()), key=lambda item: -item[1]))
+    def draw(text) -> Figure:
+        return figures.bars(guesses(model, words, text), f"after “{text}”")
 
-    def draw(picture, **texts):
-        return bars(images[picture], shares(picture, *texts.values()))
+    def alt(text):
+        told = [f"{name} {ours:.0%} (exact {exact:.0%})" for name, (ours, exact) in guesses(model, words, text).items()]
+        return f"after “{text}” the model expects: {', '.join(told[:4])}"
 
-    def alt(picture, **texts):
-        found = [f"{text}: {share:.0%}" for text, share in shares(picture, *texts.values()).items()]
-        return f"picture {picture + 1}, and how well captions fit, best first: {'; '.join(found) or 'none typed'}"
-
-    names = [f"caption {k + 1}" for k in range(4)]
-    controls = {name.replace(" ", ""): Text(name, text, "type a caption") for name, text in zip(names, captions)}
-    picture = Choice("picture", {str(k + 1): k for k in range(len(images))}, 0)
-    return Explorer(draw, alt=alt, picture=picture, **controls).add_class("rank")
+    return Explorer(draw, alt=alt, text=Text("caption", text, "type, then press Enter")).add_class("nextword")
 
 
-def matrix(clip, sets: dict[str, tuple[Tensor, list[str]]]) -> Explorer:
-    """The matrix of N pictures and their N captions, for each of the named sets; as shares at a scale or as cosines."""
-    table = {name: (images, texts, cosines(clip, images, texts)) for name, (images, texts) in sets.items()}
-
-    def draw(pictures, show, scale):
-        images, captions, values = table[pictures]
-        return heat(_shown(values.T, VIEWS[show], scale), images, captions)
-
-    def alt(pictures, show, scale):
-        values = table[pictures][2]
-        right = (values.argmax(1) == torch.arange(len(values))).sum()
-        at = "" if VIEWS[show] is None else f" at scale {scale:g}"
-        return f"{pictures}: {show}{at}; {right} of {len(values)} pictures fit their own caption best"
-
-    return Explorer(
-        draw,
-        alt=alt,
-        pictures=Choice("pictures", list(sets), next(iter(sets))),
-        show=Choice("show", list(VIEWS), next(iter(VIEWS))),
-        scale=Stops("scale", SCALES, 10.0),
-    ).add_class("matrix")
+@torch.no_grad()
+def attention_weights(model: LanguageModel, ids: Tensor) -> list[Tensor]:
+    """For ids (L,) the softmax of each block: (heads, L, L), whom each token looks at."""
+    x = model.text.token_embed(ids[None]) + model.text.pos_embed[: len(ids)]
+    later = torch.ones(len(ids), len(ids)).triu(1).bool()
+    found = []
+    for part in model.text.blocks:
+        h = part.norm1(x)
+        q, k = part.attention.query(h), part.attention.key_value(h).chunk(2, dim=2)[0]
+        q, k = (y[0].unflatten(1, (part.attention.heads, -1)).transpose(0, 1) for y in (q, k))  # (heads, L, d)
+        scores = q @ k.mT / math.sqrt(q.shape[2])
+        found.append(scores.masked_fill(later, -math.inf).softmax(2))
+        x = part(x)
+    return found
 
 
-def temperature(clip, images: Tensor, captions: list[str], which: int = 0, best: int = 5) -> Explorer:
-    """What the scale, 1 / temperature, makes of the same cosines: a picture's best captions, and the loss of all N."""
-    ids = clip.tokenizer(captions)
-    values = cosines(clip, images, captions)
-    same = (ids[:, None] == ids).all(2)
-    top = values[which].topk(best).indices
+def attention(model: LanguageModel, words: Tokenizer, text: str) -> Explorer:
+    """Choose a block and a head: the matrix of its attention over a typed caption."""
 
-    def loss(scale: float) -> float:
-        return contrastive(scale * values, same).item()
+    def draw(text, block, head) -> Figure:
+        return figures.heat(*_one_head(model, words, text, block, head), f"block {block}, head {head}")
 
-    curve = [(scale, loss(scale)) for scale in torch.logspace(0, 2.3, 60).tolist()]
+    def alt(text, block, head):
+        weights, tokens = _one_head(model, words, text, block, head)
+        last, seen = (tokens[which].strip() for which in (-1, weights[-1].argmax()))
+        about = f"block {block}, head {head} on “{text}”"
+        return f"{about}: the last token, {last}, looks most at {seen}, {weights[-1].max():.0%}"
 
-    def draw(scale):
-        shares = (scale * values[which]).softmax(0)[top].tolist()
-        return _beside_a_curve(images[which], [captions[k] for k in top], shares, curve, (scale, loss(scale)))
-
-    def alt(scale):
-        share = (scale * values[which]).softmax(0).max()
-        return f"scale {scale:g}: the best caption gets {share:.0%} of the share, the loss is {loss(scale):.2f} nats"
-
-    return Explorer(draw, alt=alt, scale=Stops("scale", (*SCALES, 200.0), 10.0)).add_class("temperature")
+    caption = Text("caption", text, "type, then press Enter")
+    blocks, heads = (list(range(1, count + 1)) for count in (len(model.text.blocks), model.text.heads))
+    controls = {"text": caption, "block": Choice("block", blocks, 1), "head": Choice("head", heads, 1)}
+    return Explorer(draw, alt=alt, **controls).add_class("attention")
 
 
-def _beside_a_curve(picture: Tensor, captions: list[str], shares: list[float], curve: list, at: tuple) -> Figure:
-    """A picture, its captions' shares, and the loss along the scale with the point `at`."""
-    shape = {"figsize": (10.5, 3.0), "layout": "constrained", "width_ratios": (1, 1.8, 1.3)}
-    figure, (left, middle, right) = plt.subplots(1, 3, **shape)
-    left.imshow(_pixels(picture))
-    left.axis("off")
-    _bars(middle, captions, shares, "share")
-    plot.curve(tuple(zip(*curve)), right, xlabel="scale = 1 / temperature", ylabel="loss of all (nats)")
-    right.plot(*at, "o", color=plot.COLOURS[2])
-    right.set(xscale="log")
-    return figure
+def _one_head(model: LanguageModel, words: Tokenizer, text: str, block: int, head: int) -> tuple[Tensor, list[str]]:
+    """The matrix (L, L) of one head, counted from 1, over a text, and the names of its tokens."""
+    ids = torch.tensor(words.encode(text)[:-1])
+    return attention_weights(model, ids)[block - 1][head - 1], ["(start)", *words.tokens(text)]
 
 
-def bars(picture: Tensor, shares: dict[str, float], xlabel: str = "share") -> Figure:
-    """A picture (3, H, W) beside a bar for each caption, in the order given, the first on top."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.4), layout="constrained", width_ratios=(1, 2.6))
-    left.imshow(_pixels(picture))
-    left.axis("off")
-    _bars(right, list(shares), list(shares.values()), xlabel)
-    return figure
-
-
-def best(images: Tensor, shares: Tensor, captions: list[str], k: int = 5) -> Figure:
-    """Each of N pictures beside bars for the k captions with the largest of its shares (N, M), two pictures a row."""
-    rows = -(-len(images) // 2)
-    shape = {"figsize": (13, 2.1 * rows), "layout": "constrained", "width_ratios": (1, 2, 1, 2)}
-    figure, axes = plt.subplots(rows, 4, **shape, squeeze=False)
-    for ax in axes.flat:
-        ax.axis("off")
-    for picture, row, (left, right) in zip(images, shares, axes.reshape(-1, 2)):
-        left.imshow(_pixels(picture))
-        right.axis("on")
-        top = row.topk(k)
-        _bars(right, [captions[which] for which in top.indices], top.values.tolist(), "")
-    return figure
-
-
-def heat(values: Tensor, images: Tensor, captions: list[str], title: str = "") -> Figure:
-    """A matrix (M, N) of M captions, the rows, and N pictures, the columns, with its numbers written in."""
-    rows, columns = values.shape
-    figure, ax = plt.subplots(figsize=(3.2 + 0.72 * columns, 0.5 + 0.62 * (rows + 1)), layout="constrained")
-    ax.imshow(values.numpy(), cmap="viridis", aspect="auto")
-    for column, picture in enumerate(images):
-        where = (column - 0.46, column + 0.46, -0.55, -1.55)
-        ax.imshow(_pixels(picture), extent=where, aspect="auto", interpolation="nearest")  # sharp, and a third smaller
-    middle = (values.max() + values.min()) / 2
-    for (row, column), value in np.ndenumerate(values.numpy()):
-        colour = "black" if value > middle else "white"
-        ax.text(column, row, f"{value:.2f}", ha="center", va="center", size=8, color=colour)
-    ax.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -1.6), xticks=[], title=title)
-    ax.set_yticks(range(rows), [textwrap.fill(caption, 34) for caption in captions], size=8)
-    ax.spines[:].set_visible(False)
-    return figure
-
-
-def _bars(ax: Axes, captions: list[str], shares: list[float], xlabel: str) -> None:
-    places = range(len(captions))
-    ax.barh(places, shares, color=plot.COLOURS[0])
-    ax.set_yticks(places, [textwrap.fill(caption, 34) for caption in captions], size=8)
-    ax.set(xlim=(0, 1), xlabel=xlabel)
-    ax.invert_yaxis()
-    ax.spines[["top", "right"]].set_visible(False)
-
-
-def _shown(values: Tensor, dim: int | None, scale: float) -> Tensor:
-    return values if dim is None else (scale * values).softmax(dim)
-
-
-def _pixels(picture: Tensor) -> np.ndarray:
-    """(3, H, W) in [-1, 1] -> (H, W, 3) in [0, 1]."""
-    return ((picture.clamp(-1, 1).permute(1, 2, 0) + 1) / 2).numpy()
+def _readable(token: str) -> str:
+    """A token as it can be drawn: single bytes may be control signs, and the marks of start and padding are empty."""
+    return "".join(sign if sign.isprintable() else "�" for sign in token).strip() or "(nothing)"

@@ -86,54 +86,6 @@ def cut(order):
     return patches
 
 
-def loss(first=0.5, second=0.5, how=lambda cosine, scale: scale * cosine, **reduction):
-    def contrastive_loss(image, text, scale):
-        logits, own = how(image @ text.T, scale), torch.arange(len(image))
-        return first * F.cross_entropy(logits, own, **reduction) + second * F.cross_entropy(logits.T, own, **reduction)
-
-    return contrastive_loss
-
-
-def softmax_twice(image, text, scale):
-    logits, own = scale * image @ text.T, torch.arange(len(image))
-    return (F.cross_entropy(logits.softmax(1), own) + F.cross_entropy(logits.T.softmax(1), own)) / 2
-
-
-def pull_only(image, text, scale):
-    return scale * (1 - (image * text).sum(1)).mean()
-
-
-def recall(dim=1, largest=True, more=0, reduce=lambda hits: hits.any(1).float().mean()):
-    def recall_at(similarity, k):
-        similarity = similarity if dim == 1 else similarity.T
-        best = similarity.topk(min(k + more, len(similarity)), 1, largest=largest).indices
-        return reduce(best == torch.arange(len(similarity))[:, None])
-
-    return recall_at
-
-
-def joined(how):
-    def ensemble(encode, labels, templates):
-        return torch.stack([how(encode, label, templates) for label in labels])
-
-    return ensemble
-
-
-def worded(encode, label, templates):
-    return encode([template.format(label) for template in templates])
-
-
-def twins(rows=True, columns=True, value=-math.inf, equal=lambda ids: (ids[:, None] == ids).all(2), diagonal=False):
-    def loss_without_twins(image, text, ids, scale):
-        logits, same = scale * image @ text.T, equal(ids)
-        hide = same if diagonal else same & ~torch.eye(len(ids), dtype=torch.bool)
-        hidden, own = logits.masked_fill(hide, value), torch.arange(len(ids))
-        one = F.cross_entropy(hidden if rows else logits, own)
-        return (one + F.cross_entropy((hidden if columns else logits).T, own)) / 2
-
-    return loss_without_twins
-
-
 PLANTED = {
     "10.merge": [first_only, either_order, loses_the_last, twice_used, by_spelling, lambda symbols, pair: symbols]
     + [as_text, as_list],
@@ -152,42 +104,91 @@ PLANTED = {
         cut((0, 2, 4, 3, 5, 1)),
         cut((0, 2, 4, 1, 5, 3)),
     ],
-    "10.contrastive_loss": [
-        loss(1, 0),
-        loss(0, 1),
-        loss(1, 1),
-        loss(how=lambda cosine, scale: cosine / scale),
-        loss(how=lambda cosine, scale: cosine),
-        loss(reduction="sum"),
-        loss(-0.5, -0.5),
-        pull_only,
-        softmax_twice,
+}
+
+
+def mixed_heads(x, heads):
+    B, L, width = x.shape
+    return x.reshape(B, heads, L, width // heads)
+
+
+def every_other(x, heads):
+    B, L, width = x.shape
+    return x.reshape(B, L, width // heads, heads).permute(0, 3, 1, 2)
+
+
+def post_norm(x, norm1, attention, norm2, feed_forward):
+    x = norm1(x + attention(x))
+    return norm2(x + feed_forward(x))
+
+
+def old_x(x, norm1, attention, norm2, feed_forward):
+    return x + attention(norm1(x)) + feed_forward(norm2(x))
+
+
+def no_residual(x, norm1, attention, norm2, feed_forward):
+    x = attention(norm1(x))
+    return x + feed_forward(norm2(x))
+
+
+def no_norm(x, norm1, attention, norm2, feed_forward):
+    x = x + attention(x)
+    return x + feed_forward(x)
+
+
+def on_copies(x, norm1, attention, norm2, feed_forward):
+    x = norm1(x) + attention(norm1(x))
+    return norm2(x) + feed_forward(norm2(x))
+
+
+def nats(logits, ids, **more):
+    return F.cross_entropy(logits.transpose(1, 2), ids, reduction="none", **({"ignore_index": 0} | more))
+
+
+def padded(hide):
+    def padded_attention(q, k, v, real):
+        scores = q @ k.mT / math.sqrt(q.shape[2])
+        return hide(scores, real) @ v
+
+    return padded_attention
+
+
+def writes(draw):
+    def write(model, start, steps, generator, temperature=1.0):
+        ids = start
+        for _ in range(steps):
+            ids = torch.cat([ids, draw(model(ids), generator, temperature)], dim=1)
+        return ids
+
+    return write
+
+
+PLANTED |= {
+    "10.split_heads": [mixed_heads, every_other],
+    "10.block": [post_norm, old_x, no_residual, no_norm, on_copies],
+    "10.next_token_loss": [
+        lambda logits, ids: nats(logits, ids).sum(1).mean(),
+        lambda logits, ids: nats(logits[:, 1:], ids[:, :-1]).sum(1).mean(),
+        lambda logits, ids: nats(logits[:, :-1], ids[:, 1:], ignore_index=-1).sum(1).mean(),
+        lambda logits, ids: F.cross_entropy(logits[:, :-1].transpose(1, 2), ids[:, 1:], ignore_index=0),
+        lambda logits, ids: nats(logits[:, :-1], ids[:, 1:]).mean(),
+        lambda logits, ids: nats(logits[:, :-1], ids[:, 1:]).sum(1).mean().detach(),
     ],
-    "10.recall_at": [
-        recall(dim=0),
-        recall(largest=False),
-        recall(more=1),
-        recall(more=-1),
-        recall(reduce=lambda hits: hits.float().mean()),
-        recall(reduce=lambda hits: hits.any(1).float().sum()),
-        recall(reduce=lambda hits: hits[:, 0].float().mean()),
-        recall(reduce=lambda hits: hits[:, -1].float().mean()),
+    "10.embed": [
+        lambda ids, words, places: words[ids],
+        lambda ids, words, places: words[ids] + places[ids],
+        lambda ids, words, places: words[ids] + places[1 : ids.shape[1] + 1],
     ],
-    "10.ensemble": [
-        joined(lambda encode, label, templates: worded(encode, label, templates).mean(0)),
-        joined(lambda encode, label, templates: worded(encode, label, templates).sum(0)),
-        joined(lambda encode, label, templates: worded(encode, label, templates)[0]),
-        joined(lambda encode, label, templates: F.normalize(encode(templates).mean(0), dim=0)),
-        joined(lambda encode, label, templates: encode([label])[0]),
+    "10.likeness": [lambda places: places @ places.T],
+    "10.padding": [
+        padded(lambda scores, real: scores.softmax(2)),
+        padded(lambda scores, real: scores.softmax(2) * real[:, None]),
+        padded(lambda scores, real: scores.masked_fill(real[:, None], -1e9).softmax(2)),
     ],
-    "10.loss_without_twins": [
-        lambda image, text, ids, scale: loss()(image, text, scale),
-        twins(value=0.0),
-        twins(columns=False),
-        twins(rows=False),
-        twins(equal=lambda ids: ids[:, None, 1] == ids[:, 1]),
-        twins(equal=lambda ids: (ids[:, None] == ids).any(2)),
-        twins(equal=lambda ids: ids[:, None].sum(2) == ids.sum(1)),
-        twins(diagonal=True),
+    "10.write": [
+        writes(lambda logits, generator, t: logits[:, -1].argmax(1, keepdim=True)),
+        writes(lambda logits, generator, t: logits[:, -1].softmax(1).multinomial(1, generator=generator)),
+        writes(lambda logits, generator, t: (logits[:, 0] / t).softmax(1).multinomial(1, generator=generator)),
+        writes(lambda logits, generator, t: (logits[:, -1] / t).softmax(1).multinomial(1)),
     ],
 }

@@ -1,141 +1,126 @@
-"""Lesson 10's widgets: what they show is what the model says, here of a small CLIP with random weights."""
+"""Lesson 10: the exact probabilities of captions, the widgets, and what the table of pictures is said to show."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 
-from minidiff import data
-from minidiff.clip import CLIP, contrastive
-from minidiff.lessons.lesson10 import widgets
+from minidiff import seeded
+from minidiff.data.shapes.scene import caption, imagine
+from minidiff.lessons.lesson10 import claims, grammar, trained, widgets
 from minidiff.recipes.shapes import tokenizer
-from minidiff.transformer import TextEncoder, VisionTransformer
+from minidiff.transformer import END, PADDING, START, LanguageModel
+
+SENTENCE = "a small red circle above a blue square"
 
 
 @pytest.fixture(scope="module")
-def clip():
+def words():
+    return tokenizer()
+
+
+@pytest.fixture(scope="module")
+def model(words):
     torch.manual_seed(0)
-    words = tokenizer()
-    vision = VisionTransformer(32, 8, width=32, layers=1, heads=2)
-    return CLIP(vision, TextEncoder(words.vocabulary, width=32, layers=1, heads=2), 16, words).eval()
+    return LanguageModel(words.vocabulary, width=32, layers=2, heads=4).eval()
 
 
-@pytest.fixture(scope="module")
-def pairs():
-    return data.shapes("test", n=8)
+def test_the_templates_are_all_there_is_and_none_twice():
+    shares, texts = zip(*grammar.templates())
+    assert sum(shares) == pytest.approx(1) and len(set(texts)) == len(texts)
 
 
-def shown(explorer, monkeypatch) -> dict[str, float]:
-    """The bars that an explorer of captions draws for its values."""
-    caught = []
-    with monkeypatch.context() as patch:
-        patch.setattr(widgets, "bars", lambda picture, shares, *rest: caught.append((picture, shares)))
-        explorer.draw(**explorer.values)
-    [found] = caught
-    return found
+def test_captions_of_the_program_have_the_probability_that_the_grammar_says():
+    rng = np.random.default_rng(3)
+    nats = [-grammar.log_prob(caption(imagine(rng, "train"), rng)) for _ in range(4000)]
+    assert all(map(math.isfinite, nats))
+    assert abs(np.mean(nats) - grammar.entropy()) < 4 * np.std(nats) / len(nats) ** 0.5
 
 
-def test_cosines_are_those_of_the_towers(clip, pairs):
-    images, captions = pairs
-    values = widgets.cosines(clip, images, captions[:3])
-    assert values.shape == (8, 3) and not values.requires_grad
-    ids = clip.tokenizer(captions[:3])
-    assert torch.allclose(values, clip.similarity(images, ids), atol=1e-6)
+def test_the_probability_of_a_caption_is_the_product_of_its_next_words():
+    for text in ("there is a red circle", "on a black background there is a big cyan square and a blue cross"):
+        product, before = 1.0, ""
+        for word in [*text.split(), None]:
+            product *= grammar.next_words(before)[word]
+            before = f"{before} {word}"
+        assert math.log(product) == pytest.approx(grammar.log_prob(text))
 
 
-def test_typed_captions_are_ranked_with_the_best_on_top(clip, pairs, monkeypatch):
-    images, captions = pairs
-    explorer = widgets.rank(clip, images, captions[:4])
-    explorer.set(picture=2)
-    picture, shares = shown(explorer, monkeypatch)
-    assert torch.equal(picture, images[2])
-    values = (clip.scale * clip.similarity(images[2:3], clip.tokenizer(captions[:4])))[0].softmax(0)
-    assert [*shares] == [captions[k] for k in values.argsort(descending=True)]
-    assert [*shares.values()] == pytest.approx(values.sort(descending=True).values.tolist(), abs=1e-5)
-    first, share = next(iter(shares.items()))
-    assert explorer.picture.alt.startswith(f"picture 3, and how well captions fit, best first: {first}: {share:.0%}; ")
+@pytest.mark.parametrize("text", ["a red circle on a red background", "a red cross", "a circle", ""])
+def test_what_the_program_never_writes_is_impossible(text):
+    assert grammar.log_prob(text) == -math.inf
 
 
-def test_empty_lines_and_a_caption_typed_twice_count_once(clip, pairs, monkeypatch):
-    explorer = widgets.rank(clip, pairs[0], ["a red circle", "", "  ", "a red circle "])
-    assert shown(explorer, monkeypatch)[1] == {"a red circle": 1.0}
-    explorer.set(caption1="", caption4="")
-    assert shown(explorer, monkeypatch)[1] == {}
-    assert explorer.picture.alt.endswith("none typed")
-    explorer.set(caption2="круг", caption3="purpleish things")  # nothing is unknown
-    assert set(shown(explorer, monkeypatch)[1]) == {"круг", "purpleish things"}
+def test_a_language_model_counts_the_end_and_no_padding(model, words):
+    ids = words([SENTENCE, "a red circle"])
+    shares = model(ids).log_softmax(2)
+    for row, nats, each in zip(ids, model.nats(ids), shares):
+        last = row.tolist().index(END)
+        wanted = -sum(each[i, row[i + 1]].item() for i in range(last))
+        assert nats.item() == pytest.approx(wanted, rel=1e-4)
+    assert model.loss(ids).item() == pytest.approx(model.nats(ids).mean().item())
 
 
-def test_a_caption_that_is_too_long_is_said_in_place_of_the_picture(clip, pairs):
-    explorer = widgets.rank(clip, pairs[0], ["a red circle"] * 4)
-    with pytest.raises(ValueError, match="expected at most 24"):
-        explorer.set(caption1="red " * 40)
-    assert "expected at most 24" in explorer.picture.error and not explorer.picture.src
+def test_what_is_written_begins_at_the_start_and_is_padded_behind_its_end(model):
+    with torch.no_grad():
+        model.head.bias[END] += 3
+        ids = model.sample(40, seeded())
+        model.head.bias[END] -= 3
+    assert (ids[:, 0] == START).all() and (ids == END).any(1).sum() > 20
+    for row in ids[(ids == END).any(1)].tolist():
+        assert set(row[row.index(END) + 1 :]) <= {PADDING}
+
+
+def test_the_widget_shows_the_models_and_the_exact_probability(model, words):
+    shown = widgets.guesses(model, words, "a small red", best=words.vocabulary)
+    likely = model(words(["a small red"])[:, :4])[0, -1].softmax(0)
+    assert shown["circle"] == (pytest.approx(likely[words.encode("circle")[1]].item()), pytest.approx(0.25))
+    assert shown["cross"][1] == 0  # a red cross is never shown
+    explorer = widgets.next_word(model, words)
+    explorer.set(text="a zebra")
+    assert explorer.picture.alt.startswith("after “a zebra” the model expects: ")
+    with pytest.raises(ValueError, match="expected"):
+        explorer.set(text="red " * 40)
     explorer.reset()
     assert explorer.picture.src and not explorer.picture.error
 
 
-@pytest.mark.parametrize("view, dim", [("share, a picture's captions", 0), ("share, a caption's pictures", 1)])
-def test_the_matrix_has_shares_that_add_up(clip, pairs, monkeypatch, view, dim):
-    caught, (images, captions) = [], pairs
-    explorer = widgets.matrix(clip, {"some": (images[:5], captions[:5]), "others": (images[5:], captions[5:])})
-    monkeypatch.setattr(widgets, "heat", lambda values, *rest: caught.append(values))
-    explorer.draw(pictures="some", show="cosine", scale=10.0)
-    explorer.draw(pictures="some", show=view, scale=3.0)
-    cosine, shares = caught[-2:]
-    assert torch.allclose(cosine, clip.similarity(images[:5], clip.tokenizer(captions[:5])).T, atol=1e-6)  # by caption
-    assert torch.allclose(shares, (3 * cosine).softmax(dim)) and torch.allclose(shares.sum(dim), torch.ones(5))
-    explorer.draw(pictures="others", show="cosine", scale=1.0)
-    assert caught[-1].shape == (3, 3)
+def test_the_attention_that_is_shown_is_the_models(model, words):
+    ids = torch.tensor(words.encode(SENTENCE)[:-1])
+    shown = widgets.attention_weights(model, ids)
+    assert len(shown) == 2 and all(w.shape == (4, len(ids), len(ids)) for w in shown)
+    for weights in shown:
+        torch.testing.assert_close(weights.sum(2), torch.ones(4, len(ids)))
+        assert weights.triu(1).abs().max() == 0
+    part = model.text.blocks[0]
+    x = part.norm1(model.text.token_embed(ids[None]) + model.text.pos_embed[: len(ids)])
+    v = part.attention.key_value(x).chunk(2, dim=2)[1][0].unflatten(1, (4, -1)).transpose(0, 1)
+    by_hand = part.attention.out((shown[0] @ v).transpose(0, 1).flatten(1))
+    torch.testing.assert_close(by_hand, part.attention(x)[0], atol=1e-5, rtol=1e-4)
 
 
-def test_the_matrix_says_how_many_fit_best(clip, pairs, monkeypatch):
-    values = torch.eye(8)
-    values[:, 0] = 2.0  # the first caption fits every picture best; each other caption still fits its own best
-    monkeypatch.setattr(widgets, "cosines", lambda clip, images, captions: values)
-    explorer = widgets.matrix(clip, {"some": pairs})
-    fit = "1 of 8 pictures fit their own caption best"
-    assert explorer.picture.alt == f"some: share, a picture's captions at scale 10; {fit}"
-    explorer.set(show="cosine", scale=30.0)
-    assert explorer.picture.alt == f"some: cosine; {fit}"
+def test_the_widget_of_attention_names_what_the_last_token_looks_at(model, words):
+    explorer = widgets.attention(model, words, SENTENCE)
+    explorer.set(block=2, head=3)
+    weights = widgets.attention_weights(model, torch.tensor(words.encode(SENTENCE)[:-1]))[1][2, -1]
+    seen = ["(start)", *SENTENCE.split()][weights.argmax()]
+    told = f"block 2, head 3 on “{SENTENCE}”: the last token, square, looks most at {seen}, {weights.max():.0%}"
+    assert explorer.picture.alt == told
 
 
-def test_the_temperature_leaves_the_order_and_moves_the_loss(clip, pairs):
-    explorer = widgets.temperature(clip, *pairs)
-    cosine = clip.similarity(pairs[0], clip.tokenizer(pairs[1])).detach()
-    for scale in (1.0, 100.0):
-        explorer.set(scale=scale)
-        share = (scale * cosine[0]).softmax(0).max()
-        wanted = f"scale {scale:g}: the best caption gets {share:.0%} of the share, the loss is "
-        assert explorer.picture.alt == f"{wanted}{contrastive(scale * cosine):.2f} nats"
+def test_the_two_nets_have_nearly_equally_many_weights():
+    counts = [sum(weight.numel() for weight in net().parameters()) for net in trained.NETS.values()]
+    assert counts == [165_208, 169_144]
 
 
-def test_figures_have_every_number_and_every_caption(pairs):
-    images, captions = pairs
-    figure = widgets.heat(torch.eye(8)[:3], images, captions[:3], title="Three captions")
-    [ax] = figure.axes
-    assert len(ax.texts) == 24 and len(ax.images) == 9 and ax.get_title() == "Three captions"
-    assert {text.get_text() for text in ax.texts} == {"0.00", "1.00"}
-    assert " ".join(ax.get_yticklabels()[1].get_text().split()) == captions[1]
-    bars = widgets.bars(images[0], {"best": 0.9, "worse": 0.1}).axes[1]
-    assert [bar.get_width() for bar in bars.patches] == [0.9, 0.1]
-    assert bars.yaxis_inverted()  # the first on top
-
-
-def test_the_best_captions_of_each_picture_are_its_largest_shares(pairs):
-    images, captions = pairs
-    shares = torch.rand(3, 8, generator=torch.Generator().manual_seed(0))
-    axes = widgets.best(images[:3], shares, captions, k=2).axes
-    assert len(axes) == 8 and not axes[7].axison  # two pictures a row, the last place empty
-    for row, ax in zip(shares, axes[1::2]):
-        assert [bar.get_width() for bar in ax.patches] == pytest.approx(row.topk(2).values.tolist())
-        shown = [" ".join(label.get_text().split()) for label in ax.get_yticklabels()]
-        assert shown == [captions[k] for k in row.topk(2).indices]
-
-
-def test_a_widget_says_what_it_shows(clip, pairs):
-    made = [
-        widgets.rank(clip, pairs[0], pairs[1][:4]),
-        widgets.matrix(clip, {"some": pairs}),
-        widgets.temperature(clip, *pairs),
+def test_the_table_is_read_as_it_is():
+    rows = [
+        {"net": net, "pictures": n, "accuracy": share}
+        for net, few, many in ((trained.VIT, 0.5, 0.99), (trained.CNN, 0.7, 0.98))
+        for n, share in ((300, few), (30_000, many))
     ]
-    for explorer in made:
-        assert explorer.picture.src.startswith("data:image/png") and len(explorer.picture.alt) > 30
+    behind, ahead = claims.of_data(rows)
+    assert behind.holds and ahead.holds and "0.5" in behind.ours
+    rows[1]["accuracy"] = 0.97
+    assert not claims.of_data(rows)[1].holds
