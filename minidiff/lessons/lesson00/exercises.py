@@ -98,10 +98,11 @@ def _(attempt):
         x = torch.randn(4, 2, 8, 8)
         shaped(layer(x), (4, 3, 8, 8), "The size must stay: padding=kernel // 2.")
         _sees_what_came_before(_seen(layer), own)
-        nn.init.normal_(layer.weight)  # as training would: it moves every weight
+        filters, bias = _weights(layer)
+        nn.init.normal_(filters)  # as training would: it moves every weight
         hint = "The mask was applied once, and training undoes that: multiply by the mask in forward."
         require(torch.equal(_seen(layer), _seen(ours)), hint)
-        ours.weight.data, ours.bias.data = layer.weight.data, layer.bias.data
+        ours.weight.data, ours.bias.data = filters.data, bias.data
         close(layer(x), ours(x), "It sees the right pixels, but is not a convolution of them: where is the bias?")
 
 
@@ -213,7 +214,9 @@ def _(attempt):
     wanted = F.one_hot(logits.argmax(1), LEVELS).float()
     hint = "At temperature 0 the largest logit takes all: 0/0 needs a case of its own."
     require(attempt(logits, 0).isfinite().all(), hint)
-    close(attempt(logits, 0), wanted, hint)
+    shares = attempt(logits, 0)
+    close(shares, wanted, hint)
+    require(shares.is_floating_point(), "Right, but in whole numbers: probabilities are floats, at temperature 0 too.")
 
 
 @exercise(
@@ -246,6 +249,15 @@ def _seen(layer):
     """What the output at row 3, column 4 depends on: (8, 8), True or False."""
     x = torch.randn(1, 2, 8, 8, requires_grad=True)
     return torch.autograd.grad(layer(x)[0, :, 3, 4].sum(), x)[0][0].abs().sum(0) > 0
+
+
+def _weights(layer):
+    """The filters and the bias of a convolution, or of a module that has one inside."""
+    filters = [weight for weight in layer.parameters() if weight.shape == (3, 2, 5, 5)]
+    biases = [weight for weight in layer.parameters() if weight.shape == (3,)]
+    require(len(filters) == 1, "One convolution: filters of shape (channels_out, channels_in, kernel, kernel).")
+    require(len(biases) == 1, "It sees the right pixels, but is not a convolution of them: where is the bias?")
+    return filters[0], biases[0]
 
 
 def _sees_what_came_before(seen, own):

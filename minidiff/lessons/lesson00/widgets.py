@@ -34,18 +34,21 @@ BOXES = {
     "06": (1.0, 1.0, "DDPM", "noise into a picture"),
     "07": (2.0, 1.0, "DDIM", "in fewer steps"),
     "08": (3.0, 1.0, "guidance", "closer to the label"),
-    "10": (1.0, 0.0, "CLIP", "words beside pictures"),
-    "09": (3.0, 0.0, "latent diffusion", "all of it, on codes"),
+    "16": (4.0, 1.0, "score models", "one theory for all"),
+    "09": (0.0, 0.0, "latent diffusion", "all of it, on codes"),
+    "10": (1.0, 0.0, "transformers", "words that read each other"),
+    "11": (2.0, 0.0, "CLIP", "words beside pictures"),
+    "12": (3.0, 0.0, "Stable Diffusion", "at full size"),
 }
-ARROWS = ("00 01", "01 02", "05 06", "06 07", "07 08", "08 09", "10 09")
+ARROWS = ("00 01", "01 02", "05 06", "06 07", "07 08", "08 09", "09 10", "10 11", "11 12")
 
 
 def course_map(here: str = "00") -> Figure:
     """The lessons as boxes, one row for each way to draw a picture, arrows to what stands on what; `here` is filled."""
     expect.choice("here", here, BOXES)
-    figure = Figure(figsize=(10.4, 4.6), dpi=plot.DPI, facecolor="white")  # not pyplot's: it would show it twice
+    figure = Figure(figsize=(12.4, 4.6), dpi=plot.DPI, facecolor="white")  # not pyplot's: it would show it twice
     ax = figure.add_axes((0, 0, 1, 1))
-    ax.set(xlim=(-1.52, 3.55), ylim=(-0.55, 3.75))
+    ax.set(xlim=(-1.52, 4.55), ylim=(-0.55, 3.75))
     ax.axis("off")
     for (y, words), colour in zip(ROWS, plot.COLOURS):
         ax.axhspan(y - 0.42, y + 0.42, color=colour, alpha=0.1, linewidth=0)
@@ -89,7 +92,7 @@ def average(x: Tensor, y: Tensor, most: int = 100) -> Explorer:
     return Explorer(
         lambda k, label: torch.stack([kinds[label][:k].mean(0), kinds[label][k - 1]]),
         alt=lambda k, label: f"left the {count.text(k)} of label {label}, right the last of them",
-        columns=2,
+        heads=("their average", "the last of them"),
         k=count,
         label=Choice("label", list(kinds), 4 if 4 in kinds else min(kinds)),
     )

@@ -10,7 +10,17 @@ from minidiff.exercises import close, exercise, require, shaped
 from minidiff.lessons.lesson04 import solutions
 
 
-@exercise("04.discriminator_loss", solution=solutions.discriminator_loss, core=True)
+@exercise(
+    "04.discriminator_loss",
+    solution=solutions.discriminator_loss,
+    core=True,
+    hints=(
+        "Each of the two terms is the mean of a `softplus`. Look at the two formulas above the cell: which sign "
+        "has the score in each?",
+        "For real samples -log D is `F.softplus(-real)`, and for fakes -log(1 - D) is `F.softplus(fake)`. Take "
+        "the mean of each and add them.",
+    ),
+)
 def _(attempt):
     real, fake = torch.randn(2, 12) * 2
     got = shaped(attempt(real, fake), (), "One number: the mean over the batch.")
@@ -32,7 +42,15 @@ def _(attempt):
     close(got, NonSaturating().discriminator(real, fake), "Not equal to minidiff.gan.NonSaturating's.")
 
 
-@exercise("04.generator_loss", solution=solutions.generator_loss, core=True)
+@exercise(
+    "04.generator_loss",
+    solution=solutions.generator_loss,
+    core=True,
+    hints=(
+        "It is the first term of the discriminator's loss, but it gets the scores of the fakes.",
+        "`F.softplus(-fake).mean()`",
+    ),
+)
 def _(attempt):
     fake = torch.randn(12) * 2
     got = shaped(attempt(fake), (), "One number: the mean over the batch.")
@@ -50,7 +68,20 @@ def _(attempt):
     close(got, NonSaturating().generator(fake), "Not equal to minidiff.gan.NonSaturating's.")
 
 
-@exercise("04.play", solution=solutions.play, core=True)
+@exercise(
+    "04.play",
+    solution=solutions.play,
+    core=True,
+    hints=(
+        "There are two turns of the same form: make fakes, compute a loss, then `zero_grad`, `backward` and "
+        "`step` of that player's optimiser.",
+        "In the discriminator's turn the fakes are `fake.detach()`. In the generator's turn they are new ones, "
+        "not detached, and the discriminator that scores them has already moved.",
+        "The generator's turn is: `fake = generator(torch.randn(len(x), 2))`, `g_loss = "
+        "generator_loss(discriminator(fake))`, `optimisers[1].zero_grad()`, `g_loss.backward()`, "
+        "`optimisers[1].step()`.",
+    ),
+)
 def _(attempt):
     from minidiff.gan import Discriminator, Generator
 
@@ -90,7 +121,17 @@ def _near(net, other) -> bool:
     return torch.allclose(torch.tensor(_weights(net)), torch.tensor(_weights(other)), rtol=1e-3, atol=1e-5)
 
 
-@exercise("04.gradient_penalty", solution=solutions.gradient_penalty, core=True)
+@exercise(
+    "04.gradient_penalty",
+    solution=solutions.gradient_penalty,
+    core=True,
+    hints=(
+        "One random share for each row, `at = torch.rand(len(real), 1)`, and `x = (at * real + (1 - at) * "
+        "fake).detach().requires_grad_()`.",
+        "`(slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)` is the slope of each row, (B, 2).",
+        "The length of each row is `slope.norm(dim=1)`. Subtract 1, then square, then take the mean.",
+    ),
+)
 def _(attempt):
     real, fake = torch.randn(2, 64, 2)
     got = shaped(attempt(lambda x: x[:, 0], real, fake), (), "One number: the mean over the rows.")
@@ -122,7 +163,17 @@ def _places(share):
     require(between, "Between real and fake: at * real + (1 - at) * fake, with at between 0 and 1.")
 
 
-@exercise("04.coverage", solution=solutions.coverage)
+@exercise(
+    "04.coverage",
+    solution=solutions.coverage,
+    core=True,
+    hints=(
+        "`torch.cdist(x, means)` has all distances, (N, K). Its `.min(1)` gives both the smallest distance of "
+        "each sample and the number of that mean.",
+        "`torch.bincount(nearest[good], minlength=len(means))` counts the good samples of each mode. Compare "
+        "the counts with `0.1 * len(x) / len(means)`.",
+    ),
+)
 def _(attempt):
     means = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])
     x = torch.cat([means.repeat_interleave(torch.tensor([50, 41, 5, 2]), 0), torch.full((2, 2), 5.0)])
@@ -139,7 +190,15 @@ def _(attempt):
     close(far[0], 0, "Samples that are not good cover nothing.")
 
 
-@exercise("04.minimax", solution=solutions.minimax_loss)
+@exercise(
+    "04.minimax",
+    solution=solutions.minimax_loss,
+    hints=(
+        "1 - sigmoid(s) is sigmoid(-s), and its logarithm is -softplus(s).",
+        "`-F.softplus(fake).mean()`. Its slope by the score is -D, that is -0.01 where D is 0.01. The slope of "
+        "-log D is D - 1, that is -0.99: nearly a hundred times as steep.",
+    ),
+)
 def _(attempt):
     fake = torch.randn(9) * 3
     got = shaped(attempt(fake), (), "One number: the mean over the batch.")
@@ -152,7 +211,15 @@ def _(attempt):
     require(torch.isfinite(attempt(torch.tensor([200.0]))), "log(1 - sigmoid(200)) is log 0: use -softplus(score).")
 
 
-@exercise("04.hinge", solution=solutions.hinge_losses)
+@exercise(
+    "04.hinge",
+    solution=solutions.hinge_losses,
+    hints=(
+        "`F.relu(1 - real)` is what a real score lacks to its margin. What does a fake score lack to -1?",
+        "The discriminator's loss is `F.relu(1 - real).mean() + F.relu(1 + fake).mean()`, and the generator's "
+        "is `-fake.mean()`. Return both, in this order.",
+    ),
+)
 def _(attempt):
     real, fake, relu = *torch.randn(2, 40) * 2, torch.relu
     result = attempt(real, fake)
@@ -169,7 +236,15 @@ def _(attempt):
     close(result[1], right[1], "The generator's loss is minus the mean score of its fakes.", slips=hinged)
 
 
-@exercise("04.spectral", solution=solutions.spectral_normalise)
+@exercise(
+    "04.spectral",
+    solution=solutions.spectral_normalise,
+    hints=(
+        "`F.normalize(v, dim=0)` makes a vector of length 1. Each repetition is two lines, first v from u, then "
+        "u from v.",
+        "After the loop the largest singular value is the number `u @ weight @ v`. Divide the weight by it.",
+    ),
+)
 def _(attempt):
     weight = torch.randn(6, 4) * 3
     got = shaped(attempt(weight, 200), (6, 4), "The weight itself, (out, in), divided by one number.")
@@ -183,7 +258,19 @@ def _(attempt):
     require(few > 1 + 1e-3, "One iteration from a vector of ones is only near: do `steps` of them, not a full SVD.")
 
 
-@exercise("04.truncate", solution=solutions.truncated_codes)
+@exercise(
+    "04.truncate",
+    solution=solutions.truncated_codes,
+    hints=(
+        "Start from `torch.randn(n, code)`, and look for the numbers with `z.abs() > threshold`. While there "
+        "are any, draw only those again.",
+        "`far = z.abs() > threshold`, and `z[far] = torch.randn(int(far.sum()))`, in a `while` loop that asks "
+        "again each time.",
+        "Why not clamp? All numbers beyond the threshold would be put exactly on it, and a code with many "
+        "numbers at ±threshold was never seen in training. Drawing again keeps the form of the normal "
+        "distribution inside.",
+    ),
+)
 def _(attempt):
     z = shaped(attempt(4000, 3, 1.0), (4000, 3), "n codes of `code` numbers each.")
     require(z.abs().max() <= 1.0, "No number may lie beyond ±threshold.")

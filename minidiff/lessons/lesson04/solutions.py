@@ -1,4 +1,4 @@
-"""The answers of lesson 04: what it writes by hand and what it leaves open, as `solution` shows it, and predictions."""
+"""The answers of lesson 04: what the learner writes, and the predictions."""
 
 import torch
 import torch.nn.functional as F
@@ -7,19 +7,19 @@ from minidiff.exercises.core import question
 
 
 def discriminator_loss(real, fake):
-    """Scores (B,) of real and of fake samples -> -mean log D(real) - mean log(1 - D(fake)), D = sigmoid(score)."""
+    """Scores (B,) of real and of fake samples -> the loss, a number: -mean log D(real) - mean log(1 - D(fake))."""
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
 def generator_loss(fake):
-    """Scores (B,) of fake samples -> -mean log D(fake), D = sigmoid(score)."""
+    """Scores (B,) of fake samples -> the non-saturating loss, a number: -mean log D(fake), D = sigmoid(score)."""
     return F.softplus(-fake).mean()
 
 
 def play(generator, discriminator, optimisers, x):
-    """One round on real x (B, 2): first the discriminator moves, then the generator. optimisers: theirs, in this order.
+    """One round on real points x (B, 2); codes are (B, 2). optimisers: the discriminator's, then the generator's.
 
-    Returns both losses, the discriminator's first.
+    Returns both losses, detached: the discriminator's, then the generator's.
     """
     fake = generator(torch.randn(len(x), 2))
     d_loss = discriminator_loss(discriminator(x), discriminator(fake.detach()))
@@ -44,10 +44,7 @@ def gradient_penalty(critic, real, fake):
 
 
 def coverage(x, means, std):
-    """Samples x (N, 2) and K modes at means (K, 2) -> (number of modes covered, share of good samples).
-
-    Good: within 3 std of the nearest mode. Covered: a mode with a tenth or more of its fair share, N / K, of good ones.
-    """
+    """Samples x (N, 2), K modes at means (K, 2), each of deviation std -> (modes covered, share of good samples)."""
     distance, nearest = torch.cdist(x, means).min(1)
     good = distance < 3 * std
     counts = torch.bincount(nearest[good], minlength=len(means))
@@ -56,28 +53,18 @@ def coverage(x, means, std):
 
 
 def minimax_loss(fake):
-    """Scores (B,) of fake samples -> mean log(1 - D(fake)), which the generator minimises in equation 1 of the paper.
-
-    Its slope by the score is -D(fake): 0 for a fake that the discriminator is sure of. That of -log D is D(fake) - 1.
-    """
+    """Scores (B,) of fake samples -> mean log(1 - D(fake)), D = sigmoid(score): the generator's loss in equation 1."""
     return -F.softplus(fake).mean()
 
 
 def hinge_losses(real, fake):
-    """Scores (B,) -> the discriminator's and the generator's hinge loss (Lim and Ye, arXiv:1705.02894).
-
-    Real scores above 1 and fake ones below -1 are good enough: they pull no more.
-    """
+    """Scores (B,) of real and of fake samples -> the discriminator's hinge loss, the generator's loss: two numbers."""
     discriminator = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
     return discriminator, -fake.mean()
 
 
 def spectral_normalise(weight, steps=20):
-    """weight (out, in) divided by its largest singular value, which `steps` power iterations find.
-
-    As a map it then stretches no vector, so that a critic made of such layers has no slope above 1
-    (Miyato et al., arXiv:1802.05957; they take one step at each training step, from the last one's u).
-    """
+    """weight (out, in) divided by its largest singular value, found by `steps` power iterations from a u of ones."""
     u = torch.ones(len(weight))
     for _ in range(steps):
         v = F.normalize(weight.T @ u, dim=0)
@@ -86,10 +73,7 @@ def spectral_normalise(weight, steps=20):
 
 
 def truncated_codes(n, code, threshold):
-    """n codes (n, code) of normal numbers, those beyond ±threshold drawn again until none is left.
-
-    Clamping would pile up at ±threshold all that lay beyond: codes with many such numbers were never seen in training.
-    """
+    """n codes (n, code) of normal numbers, where those beyond ±threshold are drawn again until none is left."""
     z = torch.randn(n, code)
     while (far := z.abs() > threshold).any():
         z[far] = torch.randn(int(far.sum()))

@@ -8,7 +8,17 @@ from minidiff.lessons.lesson09.probes import losses, sides, two
 from minidiff.schedule import cosine
 
 
-@exercise("09.autoencoder_loss", solution=solutions.autoencoder_loss, core=True)
+@exercise(
+    "09.autoencoder_loss",
+    solution=solutions.autoencoder_loss,
+    core=True,
+    hints=(
+        "`(out - x) ** 2` is d², and its square is d⁴. Both terms are plain `.mean()`s.",
+        "The KL of each picture: `0.5 * (mu**2 + log_var.exp() - 1 - log_var).flatten(1).sum(1)`. Then its mean "
+        "over the pictures.",
+        "`squared.mean() + 10 * (squared**2).mean() + beta * kl / x[0].numel()`",
+    ),
+)
 def _(attempt):
     x = torch.randn(4, 3, 8, 8)
     out = x + 0.3 * torch.randn(4, 3, 8, 8)  # not far off, so that the KL term is no small part of the sum
@@ -26,7 +36,15 @@ def _(attempt):
     close(got, model.loss(x), "Not equal to minidiff's KLAutoencoder.loss.", rtol=1e-3)
 
 
-@exercise("09.measure", solution=solutions.measure, core=True)
+@exercise(
+    "09.measure",
+    solution=solutions.measure,
+    core=True,
+    hints=(
+        "The standard deviation of all numbers together is `mu.std()`. Which factor turns it into `size`?",
+        "`size / mu.std()`",
+    ),
+)
 def _(attempt):
     mu = torch.randn(50, 4, 3, 3) * torch.tensor([1.0, 2.0, 3.0, 6.0])[:, None, None] + 1
     got = attempt(mu, 0.5)
@@ -45,7 +63,17 @@ def _(attempt):
     close(got, 0.5 / mu.std(), "Not size / mu.std().", slips=slips, rtol=1e-3)
 
 
-@exercise("09.cross_attention", solution=solutions.cross_attention, core=True)
+@exercise(
+    "09.cross_attention",
+    solution=solutions.cross_attention,
+    core=True,
+    hints=(
+        "The scores are `q @ k.mT / q.shape[-1] ** 0.5`. `.mT` exchanges the last two dimensions.",
+        "`scores.masked_fill(~mask[:, None], -torch.inf)` hides the padding, and `.softmax(dim=2)` shares out "
+        "the weight among the words.",
+        "What is gathered is `weights @ v`. Return it first, then the weights.",
+    ),
+)
 def _(attempt):
     q = torch.randn(3, 6, 8)
     k = torch.randn(3, 5, 8)
@@ -86,7 +114,16 @@ def _read_by(q, k, v, mask, weights):
     close(weights.nan_to_num(), soft(scores), "Not softmax(q k^T / sqrt(d)) over the words.", slips=slips, rtol=1e-3)
 
 
-@exercise("09.half_noised", solution=solutions.half_noised, core=True)
+@exercise(
+    "09.half_noised",
+    solution=solutions.half_noised,
+    core=True,
+    hints=(
+        "`n = max(1, round(strength * steps))`, and the times are `torch.linspace(strength, 0, n + 1)` or "
+        "`times(n, start=strength)`.",
+        "The noisy code is `schedule.add_noise(z, strength, eps)`: the strength is a time.",
+    ),
+)
 def _(attempt):
     schedule, z, eps = cosine(), torch.randn(3, 4, 8, 8), torch.randn(3, 4, 8, 8)
     x, t = two(attempt(z, 0.6, 20, schedule, eps), "Return two things: the noisy codes, and the times.")
@@ -109,7 +146,15 @@ def _(attempt):
     )
 
 
-@exercise("09.keep_known", solution=solutions.keep_known, core=True)
+@exercise(
+    "09.keep_known",
+    solution=solutions.keep_known,
+    core=True,
+    hints=(
+        "Return a function of `(x, t)`. It asks `denoise(x, t)` first, and then replaces a part of the answer.",
+        "`lambda x, t: torch.where(mask, denoise(x, t), known)`",
+    ),
+)
 def _(attempt):
     from minidiff.latent import keep_known
 
@@ -132,7 +177,15 @@ def _(attempt):
     close(got, keep_known(denoise, known, mask)(x, t), "Not equal to minidiff.latent.keep_known.")
 
 
-@exercise("09.code_mask", solution=solutions.code_mask, core=True)
+@exercise(
+    "09.code_mask",
+    solution=solutions.code_mask,
+    core=True,
+    hints=(
+        "`F.max_pool2d` takes the largest number of each f by f square. It wants floating point numbers.",
+        "`F.max_pool2d(mask.float(), f) > 0`",
+    ),
+)
 def _(attempt):
     mask = torch.zeros(2, 1, 16, 16, dtype=torch.bool)
     mask[0, 0, 5, 6] = mask[1, 0, 8:, :4] = True  # one pixel, and a corner
@@ -154,7 +207,17 @@ def _(attempt):
     require(not none.any(), "Nothing painted, nothing goes.")
 
 
-@exercise("09.word_maps", solution=solutions.word_maps)
+@exercise(
+    "09.word_maps",
+    solution=solutions.word_maps,
+    hints=(
+        "Go through the tokens together with `maps[1:]`, since the first map belongs to the mark of the start.",
+        "If a token starts with a space it begins a new word: append `(token.strip(), row)`. Otherwise it goes "
+        "on with the last word.",
+        "To go on with the last word: `word, total = words[-1]`, then `words[-1] = (word + token, total + "
+        "row)`. Adding with `+=` would change the maps that you were given.",
+    ),
+)
 def _(attempt):
     maps, tokens = torch.rand(8, 4, 4), [" a", " red", " ell", "ip", "se"]
     got = attempt(maps, tokens)
@@ -177,24 +240,42 @@ def _(attempt):
     close(heat, wanted, "The map of a word is the sum of its tokens' maps.", slips=slips)
 
 
-@exercise("09.two_prompts", solution=solutions.two_prompts)
+@exercise(
+    "09.two_prompts",
+    solution=solutions.two_prompts,
+    hints=(
+        "Inside, you need three estimates of the same x: for the first prompt, for the second, and for the empty one.",
+        "With guidance an estimate is `without + scale * (told - without)`. What is `told` at each place?",
+        "`told = torch.where(mask, a, b)`, where a and b are the estimates for the two prompts.",
+    ),
+)
 def _(attempt):
     x = torch.randn(2, 4, 4, 4)
     t = torch.tensor(0.4)
-    first, second, null = (torch.full((2, 5), k) for k in (3, 7, 2))
-    mask = (torch.arange(4) < 2).expand(1, 1, 4, 4)
-
-    def denoise(x, t, ids):  # not linear in the ids, as no network is, and each place sees all the others
-        return x / 2 + x.square().mean((1, 2, 3), keepdim=True) + ids[:, 0].reshape(-1, 1, 1, 1) ** 2
-
-    guided = attempt(denoise, first, second, null, 3.0, mask)
+    told = [torch.full((2, 5), k) for k in (3, 7, 2)]
+    half = (torch.arange(4) < 2).expand(1, 1, 4, 4)
+    guided = attempt(_uneven, *told, 3.0, half)
     require(callable(guided), "Return a denoiser, a function of (x, t), as guidance does.")
     got = shaped(guided(x, t), x.shape, "One estimate for each picture.")
-    a, b, without = (denoise(x, t, ids) for ids in (first, second, null))
-    slips = sides(a, b, without, mask)
-    apart = denoise(x * mask, t, first), denoise(x * ~mask, t, second)
-    blind = denoise(x * mask, t, null), denoise(x * ~mask, t, null)
-    slips["Both see the whole x: cut the estimates, not their input."] = torch.where(mask, *blind) + 3 * (
-        torch.where(mask, *apart) - torch.where(mask, *blind)
-    )
-    close(got, without + 3 * (torch.where(mask, a, b) - without), "Not guided by each prompt on its side.", slips=slips)
+    a, b, without = (_uneven(x, t, ids) for ids in told)
+    slips = sides(a, b, without, half) | {
+        "Both see the whole x: cut the estimates, not their input.": _cut(x, t, told, half)
+    }
+    close(got, without + 3 * (torch.where(half, a, b) - without), "Not guided by each prompt on its side.", slips=slips)
+    spots = torch.rand(1, 1, 4, 4) < 0.5
+    got = attempt(_uneven, *told, 1.5, spots)(x, t)
+    wanted = without + 1.5 * (torch.where(spots, a, b) - without)
+    close(got, wanted, "Right for one mask and one scale: use the `mask` and the `scale` that you are given.")
+
+
+def _uneven(x, t, ids):
+    """A denoiser that is not linear in the ids, as no network is, and in which each place sees all the others."""
+    return x / 2 + x.square().mean((1, 2, 3), keepdim=True) + ids[:, 0].reshape(-1, 1, 1, 1) ** 2
+
+
+def _cut(x, t, told, mask):
+    """Guidance by 3 where each side's estimates see that side of x alone."""
+    first, second, null = told
+    apart = torch.where(mask, _uneven(x * mask, t, first), _uneven(x * ~mask, t, second))
+    blind = torch.where(mask, _uneven(x * mask, t, null), _uneven(x * ~mask, t, null))
+    return blind + 3 * (apart - blind)

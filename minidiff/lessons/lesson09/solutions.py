@@ -1,4 +1,4 @@
-"""The answers of lesson 09: what it writes by hand and what it leaves open, as `solution` shows it, and predictions."""
+"""The answers of lesson 09: what the learner writes, and the predictions."""
 
 import torch
 import torch.nn.functional as F
@@ -7,7 +7,7 @@ from minidiff.exercises.core import question
 
 
 def autoencoder_loss(x, out, mu, log_var, beta):
-    """x and its reconstruction `out`, both (B, ...), q(z | x)'s mu and log_var -> a scalar to be minimised."""
+    """x and its reconstruction `out`, both (B, ...), q(z | x)'s mu and log_var (B, ...) -> the loss, a number."""
     squared = (out - x) ** 2
     kl = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).flatten(1).sum(1).mean()
     return squared.mean() + 10 * (squared**2).mean() + beta * kl / x[0].numel()
@@ -19,14 +19,17 @@ def measure(mu, size):
 
 
 def cross_attention(q, k, v, mask):
-    """q (B, P, d) of places, k and v (B, L, d) of words, mask (B, L) False: padding -> (B, P, d), weights (B, P, L)."""
+    """q (B, P, d) of places, k and v (B, L, d) of words, mask (B, L), False for padding.
+
+    Returns what each place gathers, (B, P, d), and the weights, (B, P, L).
+    """
     scores = q @ k.mT / q.shape[-1] ** 0.5
     weights = scores.masked_fill(~mask[:, None], -torch.inf).softmax(dim=2)
     return weights @ v, weights
 
 
 def half_noised(z, strength, steps, schedule, eps):
-    """Codes z (B, ...) -> z under the noise of t = strength, and the times from there to 0: a share of the steps."""
+    """Codes z (B, ...) and noise eps like it -> z under the noise of t = strength, and the times from there to 0."""
     t = torch.linspace(strength, 0, max(1, round(strength * steps)) + 1, dtype=torch.float64)
     return schedule.add_noise(z, strength, eps), t
 
@@ -42,9 +45,9 @@ def code_mask(mask, f):
 
 
 def word_maps(maps, tokens):
-    """Maps (L, h, w) of a row of ids and its tokens as texts -> a list of (word, map (h, w)).
+    """Maps (L, h, w) of a row of ids, the start's first, and its tokens as texts -> a list of (word, map (h, w)).
 
-    Row 0 of the maps is the mark of the start, so token k has row k + 1. A token with a space in front begins a word.
+    Words come without the space in front. The map of a word is the sum of its tokens' maps.
     """
     words = []
     for token, row in zip(tokens, maps[1:]):

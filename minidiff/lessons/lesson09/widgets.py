@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from minidiff import plot, seeded
-from minidiff.data import shapes
+from minidiff.data import emoji, shapes
 from minidiff.data.shapes import scene as scenes
-from minidiff.latent import SCALE, LatentDiffusion, attention_maps, image_to_image, inpaint, text_to_image
+from minidiff.latent import SCALE, LatentDiffusion, image_to_image, inpaint, text_to_image
+from minidiff.lessons.lesson09.attention import attention_maps
 from minidiff.lessons.lesson09.solutions import word_maps
 from minidiff.widgets import Choice, Explorer, Paint, Stops, Text
 
@@ -35,7 +36,7 @@ def builder(model: LatentDiffusion, n: int = 4, seed: int = 0) -> Explorer:
 
     def draw(scale, steps, **parts):
         prompt = sentence(**parts)
-        return marked(prompt, _drawn(model, prompt, n, seed, scale=scale, steps=steps))
+        return marked(model, prompt, _drawn(model, prompt, n, seed, scale=scale, steps=steps))
 
     return Explorer(
         draw,
@@ -54,7 +55,7 @@ def free_text(model: LatentDiffusion, prompt: str, n: int = 4, seed: int = 1) ->
     """n pictures of any text, and away from another, from the same noise."""
 
     def draw(prompt, negative, scale, steps):
-        return marked(prompt, _drawn(model, prompt, n, seed, scale=scale, steps=steps, negative=negative))
+        return marked(model, prompt, _drawn(model, prompt, n, seed, scale=scale, steps=steps, negative=negative))
 
     return Explorer(
         draw,
@@ -117,10 +118,33 @@ def by_word(model: LatentDiffusion, prompt: str, seed: int = 4) -> Explorer:
     ).add_class("words")
 
 
-def marked(prompt: str, images: Tensor) -> Figure:
+def emoji_by_name(model: LatentDiffusion, prompt: str, n: int = 4, seed: int = 6) -> Explorer:
+    """n emoji drawn from a name, each under the name of the real drawing that is nearest to it."""
+
+    def draw(prompt, scale, steps):
+        images = _drawn(model, prompt, n, seed, scale=scale, steps=steps)
+        return plot.grid(images, columns=n, titles=emoji.nearest(images), title=heading(model, prompt), scale=4)
+
+    return Explorer(
+        draw,
+        alt=f"{n} emoji of “{{prompt}}”, scale {{scale:g}}, {{steps}} steps",
+        prompt=Text("prompt", prompt, hint="a name, then Enter"),
+        scale=Stops("guidance scale", SCALES, SCALE),
+        steps=Stops("steps", STEPS, 20),
+    ).add_class("emoji")
+
+
+def marked(model: LatentDiffusion, prompt: str, images: Tensor) -> Figure:
     """The pictures under their prompt, each with what `shapes.read` finds in it."""
     titles = [said(scene) for scene in shapes.read(images)]
-    return plot.grid(images, columns=len(images), titles=titles, title=prompt or "(no prompt)", scale=4)
+    return plot.grid(images, columns=len(images), titles=titles, title=heading(model, prompt), scale=4)
+
+
+def heading(model: LatentDiffusion, prompt: str) -> str:
+    """The prompt, and in a second line the words in it that the model does not know and leaves out."""
+    unknown = model.unknown_words(prompt)
+    left_out = f"\n(not known, left out: {', '.join(unknown)})" if unknown else ""
+    return (prompt or "(no prompt)") + left_out
 
 
 def said(scene) -> str:
@@ -134,7 +158,8 @@ def said(scene) -> str:
 def attended(model: LatentDiffusion, prompt: str, image: Tensor, t: float, seed: int = 5) -> Figure:
     """A picture (1, 3, H, W), and beside it, for each word of its prompt, where at time t the network looks at it.
 
-    A map is shown from dark, the least that any place gives to that word, to light, the most.
+    All maps are shown on one scale, from black, no weight, to white, the largest weight of any word at any place. Each
+    is titled with its word and the word's own largest weight.
     """
     z = model.encode(image)
     ids = model.ids(prompt)
@@ -142,11 +167,10 @@ def attended(model: LatentDiffusion, prompt: str, image: Tensor, t: float, seed:
     maps = attention_maps(model, model.schedule.add_noise(z, t, noise), torch.tensor(t), ids)[0]  # (L, h, w)
     words = word_maps(maps, model.tokenizer.tokens(prompt))
     heat = torch.stack([row for _, row in words] or [maps[0]])  # of no words, the mark of the start
-    low = heat.amin((1, 2), keepdim=True)
-    high = heat.amax((1, 2), keepdim=True)
-    heat = (2 * (heat - low) / (high - low).clamp(min=1e-6) - 1)[:, None].expand(-1, 3, -1, -1)
-    shown = torch.cat([image, F.interpolate(heat, image.shape[2:])])
-    titles = ["picture", *([word for word, _ in words] or ["start"])]
+    light = (2 * heat / heat.max().clamp(min=1e-6) - 1)[:, None].expand(-1, 3, -1, -1)
+    shown = torch.cat([image, F.interpolate(light, image.shape[2:])])
+    names = [word for word, _ in words] or ["start"]
+    titles = ["picture", *(f"{name} {most:.0%}" for name, most in zip(names, heat.amax((1, 2)).tolist()))]
     return plot.grid(shown, columns=min(len(shown), 7), titles=titles, title=f"{prompt}, t = {t:g}", scale=3)
 
 

@@ -261,6 +261,11 @@ def for_one_label(model, x, labels, rows, generator=None):
     return right.finish(model, x, labels[:1].expand(len(x)), rows, generator)
 
 
+def in_whole_numbers(logits, temperature):
+    one_hot = F.one_hot(logits.argmax(1), logits.shape[1])
+    return (logits / temperature).softmax(1) if temperature else one_hot
+
+
 PLANTED = {
     "00.train": [
         slip(zero=False),
@@ -280,7 +285,7 @@ PLANTED = {
     "00.paint": [greedy, column_by_column, one_tensor, last_only, asked_once],
     "00.bits_per_dim": [in_nats, of_the_whole_picture, of_sixty_four],
     "00.steadiest": [mean_picture, over_everything],
-    "00.tempered": [multiplied, without_zero, after_softmax],
+    "00.tempered": [multiplied, without_zero, after_softmax, in_whole_numbers],
     "00.finish": [
         *(in_place, from_the_top, kept_whole, all_in_one_pass, one_pass_over_the_old, ended_by_column, ended_greedily),
         *(without_the_generator, sampled_and_pasted, levels_as_shares, for_one_label),

@@ -5,13 +5,16 @@ import math
 import pytest
 import torch
 from matplotlib.text import Text
+from torch import nn
 
 from minidiff import checkpoints, data
-from minidiff.autoregressive import LEVELS, PixelModel, to_levels
+from minidiff.autoregressive import LEVELS, MaskedConv, PixelModel, to_levels
+from minidiff.exercises.core import find
 from minidiff.lessons.lesson00 import claims as scorecard
 from minidiff.lessons.lesson00 import widgets
 from minidiff.lessons.lesson00.solutions import Painter
 from minidiff.metrics import bits_per_dim
+from minidiff.support import rooms
 from minidiff.widgets import Explorer
 
 
@@ -39,13 +42,13 @@ def test_the_map_has_every_lesson_and_no_text_leaves_its_box():
     [ax] = figure.axes
     figure.canvas.draw()
     names = [text for text in ax.texts if text.get_text()[:2].isdigit()]
-    assert sorted(text.get_text()[:2] for text in names) == [f"{lesson:02d}" for lesson in range(11)]
+    assert sorted(text.get_text()[:2] for text in names) == rooms.lessons()
     for text, box in zip(names, ax.patches[-len(names) :]):
         inner, outer = text.get_window_extent(), box.get_window_extent()
         assert outer.x0 < inner.x0 and inner.x1 < outer.x1, text.get_text()
     assert sum(box.get_facecolor()[:3] != (1, 1, 1) for box in ax.patches[-len(names) :]) == 1
-    with pytest.raises(ValueError, match="here: got '11'"):
-        widgets.course_map("11")
+    with pytest.raises(ValueError, match="here: got '99'"):
+        widgets.course_map("99")
 
 
 def test_average_shows_the_mean_of_the_first_k_and_the_kth():
@@ -58,6 +61,23 @@ def test_average_shows_the_mean_of_the_first_k_and_the_kth():
     assert blur.picture.alt == "left the average of 1 digit of label 4, right the last of them"
     titles = [text.get_text() for text in blur.twin([{"k": 1}, {"k": 5}]).findobj(Text)]
     assert {"average of 1 digit", "average of 5 digits"} <= set(titles)
+
+
+class Composed(nn.Module):
+    """A right answer to 00.masked_conv that has its convolution inside."""
+
+    def __init__(self, channels_in, channels_out, kernel, own):
+        super().__init__()
+        self.convolution = nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2)
+        self.register_buffer("mask", MaskedConv(1, 1, kernel, own).mask)
+
+    def forward(self, x):
+        weight = self.convolution.weight * self.mask
+        return nn.functional.conv2d(x, weight, self.convolution.bias, padding=self.convolution.padding)
+
+
+def test_a_masked_convolution_may_have_its_weights_inside():
+    find("00.masked_conv")(Composed)
 
 
 def test_painting_shows_the_pixels_drawn_so_far_and_the_rest_blue(untrained):

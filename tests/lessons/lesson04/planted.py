@@ -55,6 +55,10 @@ def any_mode(x, means, std):
     return len(nearest[distance < 3 * std].unique()), coverage(x, means, std)[1]
 
 
+def within_one(x, means, std):
+    return coverage(x, means, std / 3)
+
+
 def tenth_of_all(x, means, std):
     distance, nearest = torch.cdist(x, means).min(1)
     counts = torch.bincount(nearest[distance < 3 * std], minlength=len(means))
@@ -98,7 +102,7 @@ PLANTED = {
         one_sided,
         lambda *args: penalty(*args, graph=False).detach(),
     ],
-    "04.coverage": [any_mode, tenth_of_all],
+    "04.coverage": [any_mode, tenth_of_all, within_one],
     "04.minimax": [generator_loss, lambda fake: -minimax_loss(fake)],
     "04.hinge": [
         lambda real, fake: (F.relu(1 + real).mean() + F.relu(1 - fake).mean(), -fake.mean()),

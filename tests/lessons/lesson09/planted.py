@@ -3,6 +3,8 @@
 import torch
 import torch.nn.functional as F
 
+from minidiff.lessons.lesson09.solutions import two_prompts
+
 
 def outlined(a, b):
     return ((a - b) ** 2).mean() + 10 * ((a - b) ** 4).mean()
@@ -65,6 +67,11 @@ def words(offset=1, join=True, reduce=torch.sum, strip=True):
 
 def first_row(rows, dim):
     return rows[0]
+
+
+def left_half(denoise, first, second, null, scale, mask):
+    half = (torch.arange(mask.shape[3]) < mask.shape[3] // 2).expand(mask.shape)
+    return two_prompts(denoise, first, second, null, scale, half)
 
 
 def sides(combine):
@@ -171,5 +178,6 @@ PLANTED = {
         sides(lambda a, b, without, scale, mask: b + scale * (a - b)),
         sides(lambda a, b, without, scale, mask: torch.where(mask, b + scale * (a - b), a + scale * (b - a))),
         cut_input,
+        left_half,
     ],
 }

@@ -44,7 +44,7 @@ def test_sentences_are_captions_of_the_data():
 
 def test_the_builder_draws_its_prompt(model, monkeypatch):
     asked = []
-    monkeypatch.setattr(widgets, "marked", lambda prompt, images: asked.append((prompt, images)) or images)
+    monkeypatch.setattr(widgets, "marked", lambda model, prompt, images: asked.append((prompt, images)) or images)
     explorer = widgets.builder(model, n=2)
     explorer.set(colour="green", shape="square", background="any", place="left", steps=5, scale=2.0)
     prompt = "a large green square on the left"
@@ -55,7 +55,7 @@ def test_the_builder_draws_its_prompt(model, monkeypatch):
 
 
 def test_free_text_reads_both_lines(model, monkeypatch):
-    monkeypatch.setattr(widgets, "marked", lambda prompt, images: images)
+    monkeypatch.setattr(widgets, "marked", lambda model, prompt, images: images)
     explorer = widgets.free_text(model, "a red circle", n=2)
     first = shown(explorer)
     explorer.set(negative="a red circle on a white background")
@@ -109,12 +109,30 @@ def test_only_what_is_painted_changes(model, images):
 
 def test_the_words_of_a_prompt_have_a_map_each(model):
     explorer = widgets.by_word(model, "a large red circle")
-    titles = [text.get_text() for text in shown(explorer).axes[0].texts]
-    assert titles == ["picture", "a", "large", "red", "circle"]
-    explorer.set(prompt="a zebra")
-    assert [text.get_text() for text in shown(explorer).axes[0].texts] == ["picture", "a", "zebra"]
+
+    def titles() -> list[str]:
+        return [text.get_text() for text in shown(explorer).axes[0].texts]
+
+    first = titles()
+    assert [title.split()[0] for title in first] == ["picture", "a", "large", "red", "circle"]
+    assert all(0 < int(title.split()[1].removesuffix("%")) <= 100 for title in first[1:])
     explorer.set(prompt="")
-    assert [text.get_text() for text in shown(explorer).axes[0].texts] == ["picture", "start"]
+    assert [title.split()[0] for title in titles()] == ["picture", "start"]
+
+
+def test_words_that_are_not_known_are_named_above_the_pictures(model):
+    assert widgets.heading(model, "a red circle.") == "a red circle."
+    assert widgets.heading(model, "a zebra").splitlines() == ["a zebra", "(not known, left out: zebra)"]
+    assert widgets.heading(model, "") == "(no prompt)"
+
+
+def test_an_emoji_is_drawn_by_its_name(monkeypatch):
+    emoji = checkpoints.load("ldm-emoji")
+    explorer = widgets.emoji_by_name(emoji, "red heart", n=2)
+    titles = [text.get_text() for text in shown(explorer).axes[0].texts]
+    assert titles == ["red heart"] * 2
+    explorer.set(prompt="cat with tears of joy", steps=10)
+    assert explorer.picture.alt == "2 emoji of “cat with tears of joy”, scale 2, 10 steps"
 
 
 def test_a_picture_is_said_in_words(images):
