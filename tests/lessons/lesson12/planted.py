@@ -1,0 +1,121 @@
+"""Lesson 12's planted bugs: each must be told apart by a hint of its own."""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+
+from minidiff.lessons.lesson12.probes import draw_with
+from minidiff.lessons.lesson12.solutions import alpha_bar, leading_times, padded, rescaled
+
+
+def transformer(order="swt", act=F.gelu, swap=False, gate=True, residual=True, norm=True, add=True):
+    def spatial_transformer(layer, h, words):
+        block = layer.block
+        x = layer.proj_in((layer.norm(h) if norm else h).flatten(2).mT)
+        for name in order:
+            if name == "s":
+                new = block.self_attention(block.norm1(x))
+            elif name == "w":
+                new = block.cross_attention(block.norm2(x), words)
+            else:
+                value, told = block.fc1(block.norm3(x)).chunk(2, dim=2)
+                value, told = (told, value) if swap else (value, told)
+                new = block.fc2(value * act(told) if gate else act(value))
+            x = x + new if add else new
+        x = layer.proj_out(x).mT.unflatten(2, h.shape[2:])
+        return h + x if residual else x
+
+    return spatial_transformer
+
+
+def counted(offset=2, last=0.001, flip=False, ratio=lambda steps: 1000 // steps):
+    def times(steps):
+        t = (torch.arange(steps - 1, -1, -1) * ratio(steps) + offset) / 1000
+        t = torch.cat([t, torch.tensor([last])])
+        return t.flip(0) if flip else t
+
+    return times
+
+
+def drawn(**how):
+    return lambda model, prompts, z, t, scale: draw_with(model, prompts, z, t, scale, **how)
+
+
+def reads_every_step(model, prompts, z, t, scale):
+    for now, then in pairwise(t.tolist()):
+        a = model.denoiser(z, torch.tensor(now), model.read(prompts))
+        b = model.denoiser(z, torch.tensor(now), model.read([""] * len(prompts)))
+        x0 = b + scale * (a - b)
+        (alpha, sigma), (alpha_then, sigma_then) = model.schedule(now), model.schedule(then)
+        z = (alpha_then * x0 + sigma_then * (z - alpha * x0) / sigma).float()
+    return model.decode(z)
+
+
+def on_to_zero(model, prompts, z, t, scale):
+    return draw_with(model, prompts, z, torch.cat([t, t.new_zeros(1)]), scale)
+
+
+def cut_off(ids, length, start, end):
+    return padded(ids[: length - 2], length, start, end)
+
+
+PLANTED = {
+    "12.spatial_transformer": [
+        transformer(residual=False),
+        transformer("wst"),
+        transformer("st"),
+        transformer("sw"),
+        transformer(swap=True),
+        transformer(gate=False),
+        transformer(act=F.silu),
+        transformer(act=lambda g: F.gelu(g, approximate="tanh")),
+        transformer(norm=False),
+        transformer(add=False),
+    ],
+    "12.leading_times": [
+        counted(offset=1),
+        counted(last=0.0),
+        counted(flip=True),
+        lambda steps: torch.linspace(1, 0, steps + 1),
+        counted(ratio=lambda steps: 1000 / steps),
+        lambda steps: leading_times(20),
+    ],
+    "12.draw": [
+        drawn(order=-1),
+        drawn(away=False),
+        drawn(last=False),
+        drawn(index=0.001),
+        reads_every_step,
+        on_to_zero,
+        lambda model, prompts, z, t, scale: draw_with(model, prompts, z, t, 3.0),
+    ],
+    "12.padded": [
+        lambda ids, length, start, end: [start, *ids, end],
+        lambda ids, length, start, end: ([start, *ids, end] + [0] * length)[:length],
+        lambda ids, length, start, end: [*ids, end] + [end] * (length - len(ids) - 1),
+        cut_off,
+    ],
+    "12.alpha_bar": [
+        lambda first, last, steps: (1 - torch.linspace(first, last, steps)).cumprod(0),
+        lambda first, last, steps: (1 - torch.linspace(first**0.5, last**0.5, steps)).cumprod(0),
+        lambda first, last, steps: alpha_bar(first, last, steps).sqrt(),
+        lambda first, last, steps: 1 - torch.linspace(first**0.5, last**0.5, steps) ** 2,
+        lambda first, last, steps: torch.cat([torch.ones(1), alpha_bar(first, last, steps)[:-1]]),
+    ],
+    "12.halve": [
+        lambda conv, h: conv(F.pad(h, (1, 1, 1, 1)))[:, :, : h.shape[2] // 2, : h.shape[3] // 2],
+        lambda conv, h: conv(F.pad(h, (0, 1, 0, 1), mode="replicate")),
+        lambda conv, h: conv(h),
+    ],
+    "12.split_heads": [
+        lambda q, heads: q.unflatten(2, (-1, heads)).transpose(1, 2),
+        lambda q, heads: q.unflatten(2, (-1, heads)).permute(0, 3, 1, 2),
+        lambda q, heads: q.reshape(len(q), heads, q.shape[1], -1),
+    ],
+    "12.rescaled": [
+        lambda a: (a - a[-1]) * a[0] / (a[0] - a[-1]),
+        lambda a: rescaled(a).sqrt(),
+        lambda a: (a.sqrt() - a.sqrt()[-1]) ** 2,
+    ],
+}
