@@ -13,7 +13,7 @@ from minidiff.denoiser import Denoiser, VariationalDenoiser
 from minidiff.flow import Flow
 from minidiff.gan import GAN, Wasserstein
 from minidiff.recipes.recipe import Recipe, lengths
-from minidiff.schedule import cosine, linear
+from minidiff.schedule import cosine, linear, variance_exploding
 from minidiff.unet import UNet
 from minidiff.vae import VAE, Levels
 
@@ -42,6 +42,15 @@ def ddpm_levels(kind: type[Denoiser], **sizes) -> Denoiser:
     100 steps: the noise of the first, 0.03, is about as fine as 17 levels, 1/8 apart, ask for.
     """
     return kind(UNet(channels=1, **({"widths": (32, 64)} | sizes)), linear(100), predict="eps")
+
+
+def ncsn(**sizes) -> Denoiser:
+    """A score model of the digits without labels: noise prediction under noise from 0.02 to 17, their largest distance.
+
+    The score is -eps / sigma, so the loss of eps is denoising score matching weighed by sigma² (1907.05600, section
+    4.2), and the largest noise is that of Song and Ermon's technique 1 (2006.09011).
+    """
+    return Denoiser(UNet(channels=1, **({"widths": (24, 48, 64)} | sizes)), variance_exploding(0.02, 17.0), "eps")
 
 
 def wgan(**sizes) -> GAN:
@@ -102,6 +111,7 @@ RECIPES = {
     "ddpm-digits": Recipe(
         ddpm, data.digits, lengths(700, 5000), LARGE, partial(generate.denoised, shape=LARGE), lr=2e-3
     ),
+    "ncsn-digits": Recipe(ncsn, pictures, lengths(1200, 5000), LARGE, partial(generate.denoised, shape=LARGE), lr=2e-3),
     "gan-digits": _gan(wgan, pictures),
     "cgan-digits": _gan(partial(wgan, classes=10), data.digits),
     "ddpm-levels": _small_ddpm(Denoiser),
