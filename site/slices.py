@@ -142,10 +142,13 @@ def widgets(lines: list[Statement]) -> list[Widget]:
     return [Widget(name, _shown(name, twins[0], lines), twins) for (_, name), twins in found.items()]
 
 
-def make(widget: Widget, lines: list[Statement]) -> tuple[object, list]:
-    """The widget itself and the settings of each of its twins. Errors are those of the statements it stands on."""
+def make(widget: Widget, lines: list[Statement], filled: int | None = None) -> tuple[object, list]:
+    """The widget itself and the settings of each of its twins. Errors are those of the statements it stands on.
+
+    The cell `filled` is run as well, whole, with what it stands on: it fills what the widget stands on by a training.
+    """
     scope, settings = {"__name__": "__main__"}, []
-    for k in needed(widget.twins, lines):
+    for k in needed([*widget.twins, *(k for k, line in enumerate(lines) if line.cell == filled)], lines):
         if lines[k].twin:
             settings.append(eval(lines[k].twin[1], scope))
         else:

@@ -12,5 +12,19 @@
     });
   };
   controls.forEach((control) => control.addEventListener("input", show));
+  for (const button of figure.querySelectorAll("button")) {    // below its slider
+    const slider = button.previousElementSibling.previousElementSibling.previousElementSibling, last = Number(slider.max);
+    let timer = null;
+    const pause = () => { clearInterval(timer); timer = null; button.textContent = "Play"; };
+    const move = (value) => { slider.value = value; show(); };
+    const next = () => { move(Number(slider.value) + 1); if (Number(slider.value) === last) pause(); };
+    slider.addEventListener("input", pause);
+    button.addEventListener("click", () => {
+      if (timer) return pause();
+      if (Number(slider.value) === last) move(0);              // at the end it begins anew
+      timer = setInterval(next, 250);
+      button.textContent = "Pause";
+    });
+  }
   show();                                                      // a browser may have kept what was chosen before
 }

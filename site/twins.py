@@ -24,6 +24,8 @@ from minidiff.widgets.controls import plain
 FRAMES = 32  # pictures of a widget, about: its controls are thinned out until there are no more
 MEGABYTE = 1_000_000  # and the bytes it may have on a page
 ROUNDS = (0, 10, 20, 40, 60, 100, 150, 200, 300, 400, 600, 800, 1000, 1250, 1500)  # of the laboratory's game
+AHEAD = "Drawn ahead for this page, at some of the settings. In JupyterLab every control answers, at any value."
+STILL = "This widget stands still here, as its pictures need the lesson running. In JupyterLab it answers."
 SCRIPT = (Path(__file__).parent / "twin.js").read_text("utf-8")
 
 
@@ -35,13 +37,18 @@ class Axis(NamedTuple):
     texts: list[str]
     start: int
     menu: bool = False  # a menu rather than a slider
+    plays: bool = False  # with a button that plays it
 
 
 class Twin(NamedTuple):
-    """The frames (WebP bytes, text) of all combinations of the axes, the last axis moving fastest."""
+    """The frames (WebP bytes, text) of all combinations of the axes, the last axis moving fastest.
+
+    `absent` are the captions of the widget's controls that a page does not have.
+    """
 
     axes: list[Axis]
     frames: list[tuple[bytes, str]]
+    absent: list[str] = []
 
 
 @singledispatch
@@ -64,7 +71,7 @@ def _(widget: Explorer, settings: list) -> Twin:
         moves = {name: [next(rest) for _ in rail] for name, rail in rails.items()}
         widget.set(**{name: tuple(v) if len(v) > 1 else v[0] for name, v in moves.items()})
         frames.append((webp(base64.b64decode(widget.picture.src.split(",")[1])), widget.picture.alt))
-    return Twin(axes, frames)
+    return Twin(axes, frames, [control.caption for name, control in widget.controls.items() if name not in rails])
 
 
 @live.register
@@ -73,7 +80,9 @@ def _(widget: Laboratory, settings: list) -> Twin:
     for done, count in zip((0, *ROUNDS), ROUNDS):
         match.play(count - done)
         frames.append((webp(png(match.draw())), match.text()))
-    return Twin([Axis("round", list(ROUNDS), [str(count) for count in ROUNDS], 0)], frames)
+    absent = [*widget.controls, *(button.description for button in widget.buttons)]
+    rounds = Axis("round", list(ROUNDS), [str(count) for count in ROUNDS], 0, plays=True)
+    return Twin([rounds], frames, [name for name in absent if name not in ("Play", "Reset")])
 
 
 @singledispatch
@@ -99,7 +108,7 @@ def _(control: Stops, named: list) -> list[Axis]:
 
 @axes_of.register
 def _(control: Player, named: list) -> list[Axis]:
-    return [_axis(control.caption, list(range(control.last + 1)), control.default)]
+    return [_axis(control.caption, list(range(control.last + 1)), control.default)._replace(plays=True)]
 
 
 @axes_of.register
@@ -160,12 +169,19 @@ def page(twin: Twin, name: str) -> str:
     text = f"""<figure class="twin" id="twin-{name}">
 <img src="{frames[start][0]}" alt="{html.escape(alt)}" width="{width}" height="{height}">
 <figcaption>{"".join(_control(axis, f"twin-{name}-{k}") for k, axis in enumerate(twin.axes))}</figcaption>
+{note(AHEAD, twin.absent)}
 <script type="application/json">{known}</script>
 <script>{SCRIPT}</script>
 </figure>"""
     if len(text) > MEGABYTE:
         raise ValueError(f"{name}: got {len(text) / MEGABYTE:.1f} MB of frames, expected at most 1")
     return text
+
+
+def note(text: str, absent: list[str] = ()) -> str:
+    """A line of HTML on what the page cannot do, with the captions of the controls that it lacks."""
+    without = f" Not on this page: {', '.join(absent)}." if absent else ""
+    return f'<p class="twin-note">{html.escape(text + without)}</p>'
 
 
 def _control(axis: Axis, key: str) -> str:
@@ -177,4 +193,6 @@ def _control(axis: Axis, key: str) -> str:
     return (
         f'<label for="{key}">{caption}</label><input id="{key}" type="range" min="0" max="{len(texts) - 1}" '
         f'value="{axis.start}"><output for="{key}">{texts[axis.start]}</output>'
+        + '<span></span><button type="button">Play</button><span></span>'
+        * axis.plays
     )

@@ -191,6 +191,13 @@ def test_into_needs_no_known_class(good, monkeypatch):
     assert torch.equal(load(good, into=MyTiny()).norm.weight, torch.ones(4))
 
 
+@pytest.mark.parametrize("name", ["my.pt", Path("runs/my.pth"), "runs/last.ckpt"])
+def test_a_file_of_torch_saves_is_refused_with_the_way_out(name):
+    for read in (checkpoints.load, checkpoints.card):
+        with pytest.raises(CheckpointError, match=r"a file of torch.save's.*checkpoints.save\(model"):
+            read(name)
+
+
 def test_names_and_paths(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "shipped")
     assert checkpoints.names() == []

@@ -1,16 +1,18 @@
 """The scorecard as it is read in a terminal: each claim with the paper's figure, ours, and whether it holds."""
 
+import shutil
 import textwrap
 from itertools import groupby
 
 from minidiff import profile
 from minidiff.scorecard.common import Claim
 
-WIDTH = 100  # columns
+WIDTH = 100  # columns, unless the terminal has fewer
 
 
-def report(claims: list[Claim], width: int = WIDTH) -> str:
-    """The claims by lesson, each in a few lines of at most `width` columns."""
+def report(claims: list[Claim], width: int | None = None) -> str:
+    """The claims by lesson, each in a few lines of at most `width` columns, by itself those of the terminal."""
+    width = width or min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
     pages = []
     for lesson, group in groupby(claims, key=lambda claim: claim.lesson):
         told = [_lines(claim, width) for claim in group]

@@ -7,7 +7,12 @@ from minidiff.support import expect
 
 
 class Control:
-    """One input of an Explorer. `shown` is the widget on the page; `source` is the one whose trait `value` moves."""
+    """One input of an Explorer. `shown` is the widget on the page; `source` is the one whose trait `value` moves.
+
+    `width` is that of what stands beside its label, in CSS.
+    """
+
+    width = "280px"
 
     def __init__(self, label: str, source, shown: DOMWidget | None = None, unit: str = ""):
         if not isinstance(label, str) or not label.strip():
@@ -109,12 +114,22 @@ class Choice(Control):
 
 
 class Text(Control):
-    """A line of text, handed over at Enter or when the line is left; `hint` stands in it while it is empty."""
+    """A line of text, handed over at Enter or when the line is left; `hint` stands in it while it is empty.
+
+    The line is as long as the text that it starts with, and a note below it says that Enter applies.
+    """
 
     def __init__(self, label: str, value: str = "", hint: str = ""):
         if not isinstance(value, str):
             raise TypeError(f"value: got {type(value).__name__}, expected a text")
-        super().__init__(label, ipywidgets.Text(value, placeholder=hint, continuous_update=False))
+        line = ipywidgets.Text(value, placeholder=hint, continuous_update=False)
+        note = ipywidgets.HTML("Enter applies").add_class("minidiff-note")
+        super().__init__(label, line, ipywidgets.VBox([line, note], layout={"align_items": "flex-end"}))
+        self.width = f"{min(max(44, len(value) + 4), 84)}ch"
+
+    def close(self) -> None:
+        self.shown.children[1].close()
+        super().close()
 
     def check(self, value) -> str:
         if not isinstance(value, str):

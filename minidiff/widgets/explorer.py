@@ -25,7 +25,8 @@ CACHE = 256  # pictures an Explorer remembers
 class Explorer(ipywidgets.Box):
     """`draw(**values)` beside its controls; it is called again when one moves, and never twice for the same values.
 
-    `draw` takes one keyword for each control and returns a picture as `png` takes it. `alt` says what the picture
+    `draw` takes one keyword for each control and returns a picture as `png` takes it. Of several pictures, `columns`
+    lie in a row; `rows` or `heads` instead are the names of their rows or of their columns. `alt` says what the picture
     shows to who cannot see it: a format string ("digit {label}") or a function of the values. What is slow to compute
     and shared by many settings (a trajectory) belongs in a `functools.cache`d function that `draw` indexes; cut into
     `Frames` behind a `Player` it can be watched and stopped. Meanwhile a busy mark shows.
@@ -37,7 +38,9 @@ class Explorer(ipywidgets.Box):
 
     _parts = ()  # what `close` frees: nothing where the constructor raised
 
-    def __init__(self, draw: Callable, *, alt: str | Callable[..., str], columns: int = 8, **controls: Control):
+    def __init__(
+        self, draw: Callable, *, alt: str | Callable, columns: int = 8, rows=(), heads=(), **controls: Control
+    ):
         for name, control in controls.items():
             if not isinstance(control, Control):
                 raise TypeError(f"{name}: got {type(control).__name__}, expected a control such as Slider")
@@ -46,11 +49,11 @@ class Explorer(ipywidgets.Box):
         self.draw = draw
         self.controls = controls
         self.picture = Picture()
-        self.columns = expect.integer("columns", columns, 1)
+        self.laid = dict(columns=expect.integer("columns", columns, 1), rows=tuple(rows), heads=tuple(heads))
         self._held = False
         self._lock = RLock()
         self._alt = _describer(alt, set(controls))
-        self._png = lru_cache(CACHE)(lambda items: png(draw(**dict(items)), SIZE, columns))
+        self._png = lru_cache(CACHE)(lambda items: png(draw(**dict(items)), SIZE, **self.laid))
         reset = ipywidgets.Button(description="Reset", tooltip="Return every control to its default")
         reset.on_click(lambda _: self.reset())
         panel = ipywidgets.VBox([*(control.shown for control in controls.values()), reset])
@@ -105,7 +108,7 @@ class Explorer(ipywidgets.Box):
     def _still(self, setting: dict, size: int) -> tuple[np.ndarray, str]:
         setting = {name: self._control(name).check(value) for name, value in setting.items()}
         values = {name: control.default for name, control in self.controls.items()} | setting
-        picture = Image.open(io.BytesIO(png(self.draw(**values), size, self.columns))).convert("RGB")
+        picture = Image.open(io.BytesIO(png(self.draw(**values), size, **self.laid))).convert("RGB")
         return np.asarray(picture), ", ".join(self.controls[name].text(value) for name, value in setting.items())
 
     def _dress(self) -> None:
@@ -115,7 +118,7 @@ class Explorer(ipywidgets.Box):
             control.source.observe(self._refresh, "value")
             if hasattr(control.source, "style"):
                 control.source.style.description_width = width
-                control.source.layout.width = f"calc({width} + 280px)"
+                control.source.layout.width = f"calc({width} + {control.width})"
 
     @contextmanager
     def _at_once(self):

@@ -176,6 +176,6 @@ class PadView(anywidget.AnyWidget):
     .minidiff-pad { width: 340px; max-width: 100%; margin: 2px; }
     .minidiff-canvas { display: block; width: 100%; touch-action: none; cursor: crosshair; border-radius: 3px; }
     .minidiff-canvas:focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); outline-offset: 1px; }
-    .minidiff-readout { display: block; margin: 2px 0 2px 34px; color: var(--jp-ui-font-color1, #111);
+    .minidiff-readout { display: block; margin: 2px 0 2px 34px; color: var(--jp-ui-font-color1, inherit);
       font: 12px monospace; }
     """

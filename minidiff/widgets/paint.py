@@ -47,6 +47,9 @@ class Paint(Control):
         return f"{self.label}: {self.mask(self.check(value)).float().mean().item():.0%} of the picture"
 
 
+HOW = "Paint over what is to be drawn anew, with the mouse or a finger. By keys: arrows move, the space bar paints."
+
+
 class PaintView(anywidget.AnyWidget):
     """What a Paint shows: the picture, and a chequered pattern where it is painted. `value` and `pixels` are bytes."""
 
@@ -56,13 +59,14 @@ class PaintView(anywidget.AnyWidget):
     height = traitlets.Int(32).tag(sync=True)
     brush = traitlets.Int(2).tag(sync=True)
     label = traitlets.Unicode().tag(sync=True)
+    how = traitlets.Unicode(HOW).tag(sync=True)
 
     _esm = """
     const read = (view) => new Uint8Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
     function render({ model, el }) {
       const [width, height, brush, label] = ["width", "height", "brush", "label"].map((name) => model.get(name));
       const canvas = document.createElement("canvas"), readout = document.createElement("output");
-      const clear = document.createElement("button"), g = canvas.getContext("2d");
+      const clear = document.createElement("button"), g = canvas.getContext("2d"), how = document.createElement("div");
       let mask = read(model.get("value")), last = null, at = [width >> 1, height >> 1];
       [canvas.width, canvas.height] = [width, height];
 
@@ -116,7 +120,8 @@ class PaintView(anywidget.AnyWidget):
       el.classList.add("minidiff-paint");
       model.on("change:value", () => { mask = read(model.get("value")); show(); });
       show();
-      el.append(canvas, readout, clear);
+      how.className = "minidiff-note"; how.textContent = model.get("how");
+      el.append(how, canvas, readout, clear);
     }
     export default { render };
     """
@@ -126,5 +131,5 @@ class PaintView(anywidget.AnyWidget):
       image-rendering: pixelated; border-radius: 3px; }
     .minidiff-paint-canvas:focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); outline-offset: 1px; }
     .minidiff-paint .minidiff-readout { display: inline-block; margin: 4px 12px 2px 0; font: 12px monospace;
-      color: var(--jp-ui-font-color1, #111); }
+      color: var(--jp-ui-font-color1, inherit); }
     """

@@ -105,6 +105,30 @@ def test_a_slider_and_a_menu_together(page, lab):
     assert alt == "8 digits at t = 1.00, flow: no signal" and src.startswith("data:image/webp")
 
 
+def test_a_player_plays_to_its_end_and_can_be_paused(page, lab):
+    open_page(page, lab, "lessons/00_why_generate")
+    figure, first = page.locator("#twin-player"), shown(page, "player")
+    assert "Drawn ahead for this page" in figure.locator(".twin-note").inner_text()
+    button, slider = figure.get_by_role("button"), figure.get_by_label("pixels drawn")
+    button.click()
+    page.wait_for_function("(src) => document.querySelector('#twin-player img').src !== src", arg=first[0])
+    figure.get_by_role("button", name="Pause").click()
+    held = shown(page, "player")
+    page.wait_for_timeout(600)
+    assert shown(page, "player") == held
+    button.click()
+    figure.get_by_role("button", name="Play").wait_for()  # by itself, at the end
+    assert slider.input_value() == slider.get_attribute("max")
+
+
+def test_the_first_page_says_how_a_lesson_works_and_how_to_install(page, lab):
+    open_page(page, lab, "index")
+    article = page.locator("article")
+    assert "Shift+Enter" in article.inner_text() and article.locator("table a", has_text="DDIM").count() == 1
+    article.get_by_role("link", name="install it").click()
+    page.get_by_text("make lab", exact=False).first.wait_for()
+
+
 def test_every_page_opens_and_every_link_leads_somewhere(page, lab):
     waiting, seen, twins = [f"{lab.url}/index.html"], set(), 0
     while waiting:

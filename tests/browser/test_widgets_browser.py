@@ -6,10 +6,16 @@ import time
 import nbformat
 import pytest
 
+BEYOND = """(box) => {  // the parts of a widget that go beyond what is seen of its cell
+  const room = box.closest(".jp-OutputArea-output").getBoundingClientRect();
+  const parts = [...box.querySelectorAll("img, canvas, input, button, select, label, output, .widget-readout")];
+  const wide = parts.filter((part) => part.offsetWidth && part.getBoundingClientRect().right > room.right + 1);
+  return wide.map((part) => part.outerHTML.slice(0, 80));
+}"""
 SETUP = """
 import time
 import torch
-from minidiff.widgets import Choice, Explorer, Pad, Player, Slider, Stops
+from minidiff.widgets import Choice, Explorer, Pad, Paint, Player, Slider, Stops, Text
 
 def blob(x, y, size=16):
     line = torch.linspace(-3, 3, size)
@@ -55,6 +61,14 @@ def broken(k):
     return blob(k, 0)
 bad = Explorer(broken, alt="number {k}", k=Slider("number", 0, 5, 1, 2))
 bad.add_class("t-broken")""",
+    "typed": """
+typed = Explorer(
+    lambda prompt, mask: blob(len(prompt) / 40 - 1, sum(mask) / 99),
+    alt="“{prompt}”",
+    prompt=Text("prompt", "a small yellow triangle to the left of a large red square", hint="a prompt"),
+    mask=Paint("mask", torch.zeros(3, 16, 16)),
+)
+typed.add_class("t-typed")""",
 }
 
 
@@ -115,6 +129,52 @@ def test_every_control_has_a_name_for_a_screen_reader(book):
         ("t-pad", "application", "code: point with the mouse, or use the arrow keys"),
     ]:
         book.explorer(which).box.get_by_role(role, name=name, exact=True).wait_for()
+
+
+def test_values_are_read_aloud_as_they_are_shown(book):
+    grey = book.explorer("t-sliders")
+    for name, key, shown in [
+        ("temperature", "Home", ("0.26", "0.28", "0.30")),  # not 0.26000000000000006
+        ("count", "Home", ("2", "4", "8")),  # not their places, 1, 2 and 3
+    ]:
+        grey.press(name, key)
+        grey.press(name, "ArrowRight", 12 if name == "temperature" else 0)
+        for text in shown:
+            grey.press(name, "ArrowRight")
+            handle = grey.keyed(name)
+            book.page.wait_for_function(
+                "([handle, text]) => handle.ariaValueText === text", arg=[handle.element_handle(), text]
+            )
+            assert grey.control(name).locator(".widget-readout").inner_text() == text
+    grey.button("Reset")
+
+
+def test_a_line_of_text_is_seen_whole_and_says_that_enter_applies(book):
+    typed = book.explorer("t-typed")
+    assert typed.control("prompt").inner_text().split() == ["prompt", "Enter", "applies"]
+    assert typed.keyed("prompt").evaluate("(line) => line.scrollWidth <= line.clientWidth")
+    typed.keyed("prompt").fill("a circle")
+    typed.press("prompt", "Enter")
+    typed.alt("“a circle”")
+    typed.box.get_by_text("Paint over what is to be drawn anew").wait_for()
+
+
+@pytest.mark.parametrize("width", [1024, 390])
+def test_widgets_fit_a_narrow_window(book, width):
+    size = book.page.viewport_size
+    book.page.set_viewport_size({"width": width, "height": size["height"]})
+    try:
+        if width < 600:
+            book.page.evaluate("jupyterapp.shell.collapseLeft()")
+        for explorer in book.explorers():
+            explorer.box.scroll_into_view_if_needed()
+            assert explorer.box.evaluate(BEYOND) == [], explorer.box.get_attribute("class")
+        plane = book.explorer("t-pad")
+        pad, picture = plane.control("code").bounding_box(), plane.image.bounding_box()
+        assert width < 600 or picture["x"] > pad["x"] + pad["width"]  # side by side: seen while the pad is moved
+    finally:
+        book.page.set_viewport_size(size)
+        book.page.evaluate("jupyterapp.shell.expandLeft()")
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
@@ -235,3 +295,13 @@ def test_time_from_a_move_to_the_picture(book):
         times = grey.answer_times("temperature", keys)
         print(f"{name} pictures: p50 {times[24]:.0f} ms, p95 {times[47]:.0f} ms of {len(times)} moves")
         assert len(times) == 50
+
+
+def test_after_a_restart_a_widget_says_that_its_cell_is_to_be_run_again(book):
+    """The last test of this page: its widgets are dead from here on."""
+    words = "(box) => getComputedStyle(box, '::after').content"
+    plane = book.explorer("t-pad")
+    assert plane.box.evaluate(words) == "none"
+    book.page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
+    plane.box.and_(book.page.locator(".jupyter-widgets-disconnected")).wait_for()
+    assert "Run the cells again" in plane.box.evaluate(words)

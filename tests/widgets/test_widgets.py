@@ -64,6 +64,15 @@ def test_png_lays_many_pictures_in_a_grid():
     assert page[0, 0].tolist() == [0] * 3 and page[0, -1].tolist() == [128] * 3 and page[-1, 0].tolist() == [255] * 3
 
 
+def test_rows_and_columns_of_pictures_carry_their_names():
+    x = torch.linspace(-1, 1, 4).reshape(4, 1, 1, 1).expand(4, 1, 16, 16)
+    for kind in ("rows", "heads"):
+        page, other = (pixels(png(x, **{kind: names})) for names in (("noisy", "clean"), ("noisy", "mixed")))
+        assert len(np.unique(page)) > 40 and not np.array_equal(page, other)  # the greys of letters
+    with pytest.raises(ValueError, match="got 4 pictures, expected a multiple of 3"):
+        png(x, rows=("a", "b", "c"))
+
+
 def test_png_takes_images_figures_and_bytes():
     colours = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     assert (pixels(png(Image.fromarray(colours)))[::16, ::16] == colours).all()
@@ -130,6 +139,15 @@ def test_a_text_is_handed_over_whole():
     assert line.text(line.value) == "prompt: nothing" and line.text("x") == "prompt: x"
     line.reset()
     assert line.value == "a red circle"
+    _, note = line.shown.children
+    assert note.value == "Enter applies"
+    assert (line.width, Text("prompt", "word " * 12).width, Text("prompt", "word " * 40).width) == (
+        "44ch",
+        "64ch",
+        "84ch",
+    )
+    line.close()
+    assert note.comm is None
 
 
 def test_a_mask_is_bytes_on_the_page_and_a_tensor_here():

@@ -37,7 +37,7 @@ def code_sizes(models: list[Autoencoder], train: Tensor, images: Tensor) -> Expl
     return Explorer(
         draw,
         alt="held-out digit {digit}, rebuilt from {numbers} numbers by the autoencoder, and by PCA",
-        columns=3,
+        heads=("held out", "autoencoder", "PCA"),
         numbers=Stops("code size", sorted(pairs), sorted(pairs)[len(pairs) // 2], unit="numbers"),
         digit=Slider("held-out digit", 0, len(images) - 1, 1, 0),
     ).add_class("sizes")
@@ -61,7 +61,7 @@ def disturbed_codes(model, images: Tensor) -> Explorer:
     return Explorer(
         draw,
         alt="{dropped} numbers of each code dropped, noise of {noise} spreads added to the others",
-        columns=len(images),
+        rows=("held out", "decoded from disturbed codes"),
         noise=Slider("noise", 0.0, 2.0, 0.1, 0.0, unit="spreads"),
         dropped=Slider("dropped", 0, z.shape[1], 1, 0, unit="numbers"),
     ).add_class("disturbed")

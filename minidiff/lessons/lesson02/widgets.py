@@ -33,7 +33,7 @@ def price_of_a_code(models: Sequence[VAE], images: Tensor, seed: int = 0) -> Exp
     return Explorer(
         draw,
         alt="held-out digits above, rebuilt at beta {beta} in the middle, decoded from random codes below",
-        columns=len(images),
+        rows=("held out", "rebuilt", "from random codes"),
         beta=Stops("beta", sorted(by_beta), 1.0),
     ).add_class("beta")
 

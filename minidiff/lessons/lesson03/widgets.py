@@ -114,7 +114,8 @@ def between(flow: Flow, images: Tensor, labels: Tensor) -> Explorer:
         return f"{texts[a]}, then {way:.0%} of the way to {texts[b]}: mixed in z, then pixel by pixel; last that digit"
 
     way = Slider("way", 0.0, 1.0, 0.05, 0.5)
-    return Explorer(draw, alt=alt, columns=4, a=first, b=second, way=way).add_class("between")
+    heads = "from", "mixed in z", "mixed in pixels", "to"
+    return Explorer(draw, alt=alt, heads=heads, a=first, b=second, way=way).add_class("between")
 
 
 @torch.no_grad()

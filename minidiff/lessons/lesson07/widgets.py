@@ -41,7 +41,7 @@ def trajectory(model: Denoiser, steps: int = 30, n: int = 5, seed: int = 0) -> E
         alt=lambda step, noise: (
             f"above x_t at t = {walks[noise][step].t:.2f}, below the estimates of x0, after {step} steps, {noise}"
         ),
-        columns=n,
+        rows=("noisy: x_t", "estimate of x0"),
         step=Player("step", steps + 1, steps // 3, unit=f"of {steps}", speed=8),
         noise=Choice("noise", list(walks), "eta 0"),
     ).add_class("trajectory")
@@ -58,7 +58,7 @@ def between(model: Denoiser, steps: int = 5, seed: int = 11) -> Explorer:
     return Explorer(
         draw,
         alt="label {label}: from noise a, {share} of the way to b on the arc, the same on the straight line, from b",
-        columns=4,
+        heads=("noise a", "on the arc", "straight line", "noise b"),
         share=Slider("share of b", 0.0, 1.0, 0.05, 0.5),
         label=Choice("label", list(range(10)), 2),
     ).add_class("between")
