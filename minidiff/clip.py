@@ -6,6 +6,7 @@ Radford et al. 2021, "Learning transferable visual models from natural language 
 
 import math
 import warnings
+from string import Formatter
 
 import torch
 import torch.nn.functional as F
@@ -144,12 +145,20 @@ def classifier(model: CLIP, labels: list[str], templates=TEMPLATES) -> Tensor:
     templates = [templates] if isinstance(templates, str) else list(templates)
     if isinstance(labels, str) or not len(labels):
         raise ValueError(f"labels: got {labels!r:.60}, expected a list of at least one")
-    if not templates or not all("{}" in template for template in templates):
-        raise ValueError(f"templates: got {templates!r:.60}, expected texts with a place {{}} for the label")
+    if not templates or not all(isinstance(text, str) and _places(text) == [""] for text in templates):
+        raise ValueError(f"templates: got {templates!r:.60}, expected texts with one place {{}} for the label")
     if unknown := getattr(model, "unknown_words", lambda texts: [])(list(labels)):
         warnings.warn(f"not among the words that this model was trained on: {', '.join(unknown)}", stacklevel=2)
     each = [model.encode_texts([template.format(label) for template in templates]).mean(0) for label in labels]
     return F.normalize(torch.stack(each), dim=1)
+
+
+def _places(template: str) -> list[str]:
+    """What stands in the braces of a text, [] for one whose braces do not close."""
+    try:
+        return [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+    except ValueError:
+        return []
 
 
 def zero_shot(model: CLIP, images: Tensor, labels: list[str], templates=TEMPLATES) -> Tensor:

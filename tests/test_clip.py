@@ -101,7 +101,7 @@ def test_a_classifier_is_the_mean_of_its_prompts():
     for labels in ("red circle", []):
         with pytest.raises(ValueError, match="labels: got"):
             zero_shot(model, x, labels)
-    for templates in ("no place", [], ["a {}", "b"]):
+    for templates in ("no place", [], ["a {}", "b"], "{} {x}", "a {} and {}", "a {0}", "a {", [3]):
         with pytest.raises(ValueError, match="templates: got"):
             classifier(model, LABELS, templates)
     with pytest.raises(ValueError, match="expected ids for a model without a tokenizer"):
