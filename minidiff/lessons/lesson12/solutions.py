@@ -1,7 +1,5 @@
 """The answers of lesson 12: what the learner writes, and the predictions."""
 
-from itertools import pairwise
-
 import torch
 import torch.nn.functional as F
 
@@ -29,7 +27,7 @@ def leading_times(steps):
 def draw(model, prompts, z, t, scale):
     """Text to image: texts, noise z (B, C, h, w), falling times t, scale of guidance -> pictures (B, 3, H, W)."""
     told, nothing = model.read(prompts), model.read([""] * len(prompts))
-    for now, then in pairwise(t.tolist()):
+    for now, then in zip(t[:-1].tolist(), t[1:].tolist()):
         with_words = model.denoiser(z, torch.tensor(now), told)
         without = model.denoiser(z, torch.tensor(now), nothing)
         x0 = without + scale * (with_words - without)
