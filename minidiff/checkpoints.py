@@ -37,9 +37,6 @@ NO_JSON = "Nothing was written: give str, int, finite float, bool, None, lists, 
 OWN = "`load(path, into=model)` fills a model of your own"
 
 
-PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
-
-
 class CheckpointError(ValueError):
     """A checkpoint that cannot be read or written: `CheckpointError(file, what is wrong, what to do)`."""
 
@@ -236,7 +233,7 @@ def _locate(name_or_path) -> Path:
     if not isinstance(name_or_path, str | Path):
         raise TypeError(f"name_or_path: got {type(name_or_path).__name__}, expected a str or a Path")
     path = Path(name_or_path)
-    if path.suffix in PICKLES:
+    if path.suffix in files.PICKLED:
         remedy = "Fill a model by load_state_dict(torch.load(...)), then checkpoints.save(model, 'my.safetensors')"
         raise CheckpointError(path, "is a file of torch.save's, whose reading may run what is in it", remedy)
     if isinstance(name_or_path, Path) or path.suffix == ".safetensors" or path.name != name_or_path:

@@ -141,11 +141,19 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """context: (B, L_context, context), in cross-attention only. mask: bool (B, L_context), False for padding."""
-        source = self._source(x, context)  # (B, L_context, context), or x itself
-        q = self._split(self.query(x))  # (B, heads, L, d)
-        k, v = (self._split(y) for y in self.key_value(source).chunk(2, dim=2))  # (B, heads, L_context, d)
-        h = attend(q, k, v, mask, self.causal)  # (B, heads, L, d)
+        h = attend(*self._parts(x, context), mask, self.causal)  # (B, heads, L, d)
         return self.out(h.transpose(1, 2).flatten(2))  # (B, L, channels)
+
+    def weights(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """How much each token gathers from each, for the same arguments: (B, heads, L, L_context), rows add up to 1."""
+        q, k, _ = self._parts(x, context)
+        each = torch.eye(k.shape[2]).to(k).expand(*k.shape[:3], -1)  # as values, so that what is gathered tells whence
+        return attend(q, k, each, mask, self.causal)
+
+    def _parts(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, heads, L, d), keys and values (B, heads, L_context, d)."""
+        source = self._source(x, context)  # (B, L_context, context), or x itself
+        return self._split(self.query(x)), *(self._split(y) for y in self.key_value(source).chunk(2, dim=2))
 
     def _source(self, x: Tensor, context: Tensor | None) -> Tensor:
         expect.tensor("x", x, f"B L {self.channels}", like=self.query.weight)

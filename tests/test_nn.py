@@ -215,6 +215,19 @@ def test_cross_attention_is_its_formula(batch, length, other, width, masked):
     torch.testing.assert_close(layer(x, context, mask), expected)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_weights_of_attention_are_those_by_which_it_gathers(causal):
+    layer, x = Attention(8, 2, causal=causal).double(), rand(3, 5, 8)
+    weights = layer.weights(x)
+    values = layer.key_value(x).chunk(2, dim=2)[1].unflatten(2, (2, 4)).transpose(1, 2)
+    assert weights.shape == (3, 2, 5, 5) and torch.allclose(weights.sum(3), torch.ones(3, 2, 5).double())
+    assert torch.allclose(layer.out((weights @ values).transpose(1, 2).flatten(2)), layer(x))
+    assert bool((weights.triu(1) == 0).all()) == causal
+    reader, words, mask = Attention(8, 2, context=3).double(), rand(2, 4, 3), torch.arange(4) < torch.tensor([[4], [2]])
+    read = reader.weights(x[:2], words, mask)
+    assert read.shape == (2, 2, 5, 4) and (read[1, :, :, 2:] == 0).all() and (read[0] > 0).all()
+
+
 def test_attention_equals_torch_multihead_attention():
     ours, theirs = Attention(12, 3).double(), nn.MultiheadAttention(12, 3, batch_first=True, dtype=torch.float64)
     with torch.no_grad():

@@ -1,14 +1,18 @@
 """The form of every stored notebook: legible without a kernel, small, the same on every machine, one idea a cell."""
 
+import base64
+import io
 import json
 import re
 from pathlib import Path
 from statistics import median
 
 import nbformat
+import numpy as np
 import pytest
 import store
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 MEGABYTES = 1.5
@@ -186,3 +190,17 @@ def test_a_notebook_with_an_error_stays_as_it_was(tmp_path):
         store.store(path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_picture_is_stored_in_fewer_bytes_with_the_same_pixels():
+    grain = Image.linear_gradient("L").convert("RGBA")
+    loose = io.BytesIO()
+    grain.save(loose, "png", compress_level=0)
+    packed = base64.b64decode(store.smaller(base64.b64encode(loose.getvalue()).decode()))
+    assert len(packed) < 0.1 * len(loose.getvalue())
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(packed))), np.asarray(grain.convert("RGB")))
+    grain.putalpha(100)
+    seen_through = io.BytesIO()
+    grain.save(seen_through, "png")
+    text = base64.b64encode(seen_through.getvalue()).decode()
+    assert store.smaller(text) == text

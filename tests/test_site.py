@@ -292,6 +292,26 @@ def test_words_are_linked_where_they_first_appear():
         assert len(links) >= 5 and len(set(links)) == len(links) and set(links) <= headings, path.name
 
 
+@pytest.mark.parametrize(
+    ("there", "here"),
+    [
+        ("GAN", "gan"),
+        ("mode-collapse", "mode-collapse"),
+        ("Jensen–Shannon-divergence", "jensenshannon-divergence"),
+        ("Hutchinson's-estimate", "hutchinsons-estimate"),
+        ("Fréchet-distance", "fréchet-distance"),
+    ],
+)
+def test_a_link_to_a_word_becomes_that_of_the_site(tmp_path, monkeypatch, there, here):
+    """JupyterLab keeps capitals and signs in the address of a heading, MyST does not."""
+    told = new_markdown_cell(f"A [**word**](glossary.md#{there}) and the [glossary](glossary.md).")
+    monkeypatch.setattr(build, "stored", lambda path: new_notebook(cells=[told]))
+    monkeypatch.chdir(tmp_path)
+    build._lesson(tmp_path / "99_x.ipynb", tmp_path / "copy.ipynb")
+    [cell] = nbformat.read(tmp_path / "copy.ipynb", as_version=4).cells
+    assert cell.source == f"A [**word**](glossary.md#{here}) and the [glossary](glossary.md)."
+
+
 def test_the_glossary_names_what_there_is():
     source = "\n".join(path.read_text("utf-8") for path in (ROOT / "minidiff").rglob("*.py"))
     lessons = {path.name[:2]: path.read_text("utf-8").lower() for path in NOTEBOOKS}

@@ -1,19 +1,16 @@
 """Published weights in the course's own modules: `from_folder` reads a CLIP as transformers stores one. Lesson 11."""
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from minidiff.clip import CLIP
 from minidiff.pretrained.tokenizer import PublishedTokenizer, published
-from minidiff.pretrained.weights import in_folder
+from minidiff.pretrained.weights import in_folder, json_in, readable
 from minidiff.transformer import ACTIVATIONS, TextEncoder, VisionTransformer
 
+CLIPS = " as a CLIP's"
 ELSEWHERE = (
     "A CLIP is a folder with config.json and model.safetensors; one is published as openai/clip-vit-large-patch14 on "
     "huggingface.co (1.7 GB); download it where there is a network. `save_pretrained` of transformers makes one of any "
@@ -61,15 +58,15 @@ def from_folder(path) -> CLIP:
     folder = Path(path)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder}: config.json missing. {ELSEWHERE}")
-    config = _json(folder / "config.json")
+    config = json_in(folder / "config.json")
     if (kind := config.get("model_type", "clip")) != "clip":
         raise ValueError(f"{folder}: config.json describes a {kind}, expected clip: a whole CLIP, with both its towers")
     text = _sizes(folder, config, "text_config", TEXT)
     vision = _sizes(folder, config, "vision_config", VISION)
-    with _readable(folder / "config.json"):
+    with readable(folder / "config.json", CLIPS):
         model = _build(text, vision, config.get("projection_dim", 512))
     weights = _weights(folder)
-    with _readable(folder / "model.safetensors"):
+    with readable(folder / "model.safetensors", CLIPS):
         model.load_state_dict(_renamed(weights))
     _take_plain_pictures(model, *_colours(folder, model.vision.channels))
     if published(folder):
@@ -135,9 +132,9 @@ def _colours(folder: Path, channels: int) -> list[Tensor]:
     file = folder / "preprocessor_config.json"
     if not file.is_file():
         file = folder / "processor_config.json"  # as transformers writes it from its version 5 on
-    said = _json(file)
+    said = json_in(file)
     said = COLOURS | said.get("image_processor", said)
-    with _readable(file):
+    with readable(file, CLIPS):
         mean, std = (torch.tensor(said[name], dtype=torch.float32) for name in COLOURS)
         if not mean.shape == std.shape == (channels,) or not (std > 0).all():
             raise ValueError(f"image_mean {said['image_mean']}, image_std {said['image_std']}, for {channels} channels")
@@ -151,20 +148,3 @@ def _take_plain_pictures(model: CLIP, mean: Tensor, std: Tensor) -> None:
         constant = torch.einsum("wchk,c->w", vision.patch_embed.weight, (0.5 - mean) / std)
         vision.pos_embed[1:] += constant
         vision.patch_embed.weight *= (0.5 / std)[:, None, None]
-
-
-def _json(path: Path) -> dict:
-    if not path.is_file():
-        return {}
-    with _readable(path):
-        if not isinstance(found := json.loads(path.read_text("utf-8")), dict):
-            raise ValueError(f"holds a {type(found).__name__}, expected names with values")
-    return found
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[Path]:
-    try:
-        yield path
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, RecursionError, SafetensorError) as error:
-        raise ValueError(f"{path}: cannot be read as a CLIP's ({error!s:.300}); download it again") from error

@@ -9,7 +9,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-PICKLED = (".bin", ".ckpt", ".pt", ".pth")
+from minidiff.support.files import PICKLED
+
 REFUSED = (
     "is a pickle, which can run any program as it is read, so it is not opened. Take the same weights as .safetensors: "
     "nearly all are published so"
@@ -126,8 +127,8 @@ def json_in(path: Path) -> dict:
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Whatever is wrong with a file becomes a ValueError that names it."""
+def readable(path: Path, what: str = "") -> Iterator[None]:
+    """Whatever is wrong with a file becomes a ValueError that names it. what: " as a CLIP's" say, of which it is."""
     try:
         yield
     except FileNotFoundError:
@@ -135,4 +136,4 @@ def readable(path: Path) -> Iterator[None]:
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, RecursionError, SafetensorError) as error:
         if str(error).startswith(f"{path}: "):
             raise
-        raise ValueError(f"{path}: cannot be read ({error!s:.300}); download it again") from error
+        raise ValueError(f"{path}: cannot be read{what} ({error!s:.300}); download it again") from error

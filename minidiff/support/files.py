@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 
+PICKLED = (".bin", ".ckpt", ".pkl", ".pt", ".pth")  # endings of files whose reading may run a program
 STALE = 600.0  # seconds: a temporary file untouched for so long has lost its writer
 
 

@@ -76,6 +76,11 @@ def unknown_words(tokenizer, texts: str | list[str]) -> list[str]:
     return tokenizer.unknown(texts) if hasattr(tokenizer, "unknown") else []
 
 
+def remark(unknown: list[str]) -> str:
+    """What stands beside a picture whose text had unknown words; "" where it had none."""
+    return f"(not known, left out: {', '.join(unknown)})" if unknown else ""
+
+
 def told(unknown: list[str], known) -> str:
     """A line that names unknown words, each with the known word that is closest to it; "" where there are none."""
     close = {word: difflib.get_close_matches(word, known, n=1, cutoff=0.75) for word in unknown[:NAMED]}

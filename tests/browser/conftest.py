@@ -257,6 +257,11 @@ class Explored:
         """Pick an entry of a menu."""
         self.control(name).locator("select").first.select_option(label=text)
 
+    def write(self, name: str, text: str) -> None:
+        """Type over a line of text and press Enter."""
+        self.keyed(name).fill(text)
+        self.keyed(name).press("Enter")
+
     def button(self, text: str) -> None:
         """Press the button with this text."""
         self.box.get_by_role("button", name=text, exact=True).click()

@@ -12,17 +12,10 @@ def lesson(notebook):
     return notebook("10_transformers.ipynb")
 
 
-def write(explorer, name: str, text: str) -> None:
-    """Type over a line of text and press Enter."""
-    line = explorer.control(name).locator("input")
-    line.fill(text)
-    line.press("Enter")
-
-
 def test_a_typed_beginning_goes_on_and_comes_back(lesson):
     guess = lesson.explorer("nextword")
     first = guess.picture()
-    write(guess, "text", "a red circle on a")
+    guess.write("text", "a red circle on a")
     guess.alt(re.compile("^after “a red circle on a” the model expects: .+ [0-9]+% [(]exact [0-9]+%[)]"))
     guess.changed(first)
     guess.button("Reset")
@@ -38,7 +31,7 @@ def test_heads_are_chosen_and_come_back(lesson):
     reading.choose("block", "2")
     reading.alt(re.compile("^block 2, head 4"))
     typed = reading.changed(other)
-    write(reading, "text", "a red circle and a blue square")
+    reading.write("text", "a red circle and a blue square")
     reading.alt(re.compile("^block 2, head 4 on “a red circle and a blue square”: the last token, square"))
     reading.changed(typed)
     reading.button("Reset")

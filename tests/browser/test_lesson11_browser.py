@@ -12,17 +12,10 @@ def lesson(notebook):
     return notebook("11_clip.ipynb")
 
 
-def write(explorer, name: str, text: str) -> None:
-    """Type over a line of text and press Enter."""
-    line = explorer.control(name).locator("input")
-    line.fill(text)
-    line.press("Enter")
-
-
 def test_typed_captions_are_ranked_and_come_back(lesson):
     ranking = lesson.explorer("rank")
     first = ranking.picture()
-    write(ranking, "caption4", "a photo of a red cross on a white background")
+    ranking.write("caption4", "a photo of a red cross on a white background")
     ranking.alt(re.compile("a photo of a red cross on a white background: [0-9]+%"))
     typed = ranking.changed(first)
     ranking.choose("picture", "2")
@@ -35,7 +28,7 @@ def test_typed_captions_are_ranked_and_come_back(lesson):
 def test_words_of_another_script_are_ranked_too(lesson):
     ranking = lesson.explorer("rank")
     first = ranking.picture()
-    write(ranking, "caption1", "круг")
+    ranking.write("caption1", "круг")
     ranking.alt(re.compile("круг: [0-9]+%"))
     ranking.changed(first)
     ranking.button("Reset")
@@ -45,7 +38,7 @@ def test_words_of_another_script_are_ranked_too(lesson):
 def test_words_find_drawings_and_come_back(lesson):
     finder = lesson.explorer("nearest")
     first = finder.picture()
-    write(finder, "words", "green heart")
+    finder.write("words", "green heart")
     finder.alt(re.compile("^the drawings nearest to 'green heart', with their cosines: .*green heart: [0-9.]+"))
     found = finder.changed(first)
     finder.choose("among", "the 171 never trained on")

@@ -12,17 +12,10 @@ def lesson(notebook):
     return notebook("12_stable_diffusion.ipynb")
 
 
-def write(explorer, name: str, text: str) -> None:
-    """Type over a line of text and press Enter."""
-    line = explorer.control(name).locator("input")
-    line.fill(text)
-    line.press("Enter")
-
-
 def test_the_console_answers_and_comes_back(lesson):
     console = lesson.explorer("console")
     first = console.picture()
-    write(console, "prompt", "owl")
+    console.write("prompt", "owl")
     console.alt(re.compile("^4 emoji of “owl”"))
     owl = console.changed(first)
     console.choose("sampler", "DDIM")

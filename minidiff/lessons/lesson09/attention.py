@@ -17,7 +17,9 @@ def attention_maps(model: LatentDiffusion, z: Tensor, t, ids: Tensor) -> Tensor:
     """
     maps = []
     looks = [layer for layer in model.denoiser.net.modules() if isinstance(layer, Attention) and layer.context]
-    handles = [look.register_forward_pre_hook(lambda *seen: maps.append(_looks(seen[0], *seen[1]))) for look in looks]
+    handles = [
+        look.register_forward_pre_hook(lambda *seen: maps.append(seen[0].weights(*seen[1]).mean(1))) for look in looks
+    ]
     try:
         model.denoiser(z, t, ids)
     finally:
@@ -26,15 +28,9 @@ def attention_maps(model: LatentDiffusion, z: Tensor, t, ids: Tensor) -> Tensor:
     return torch.stack([_enlarged(one, z.shape[2:]) for one in maps]).mean(0)
 
 
-def _looks(layer: Attention, x: Tensor, words: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The weights (B, P, L) that layer(x, words, mask) gives each word at each of P places, mean over its heads."""
-    q = layer.query(x)
-    k = layer.key_value(words).chunk(2, dim=2)[0]
-    q, k = (part.unflatten(2, (layer.heads, -1)).transpose(1, 2) for part in (q, k))  # (B, heads, P or L, d)
-    scores = q @ k.mT / q.shape[-1] ** 0.5
-    if mask is not None:
-        scores = scores.masked_fill(~mask[:, None, None], -torch.inf)
-    return scores.softmax(3).mean(1)
+def _looks(layer: Attention, asked: tuple) -> Tensor:
+    """The weights (B, P, L) that the layer, asked so, gives each word at each of P places, mean over its heads."""
+    return layer.weights(*asked).mean(1)
 
 
 def _enlarged(looks: Tensor, size) -> Tensor:

@@ -44,10 +44,15 @@ def figures(model: LatentDiffusion, split="test", objects=1, n=1000, *, steps=20
     return {name: round(value, 3) if isinstance(value, float) else value for name, value in row.items()}
 
 
-def drawn_emoji(model: LatentDiffusion, split="combinations", n=171, *, seed=0) -> dict:
-    """A row: how n names of a split of the emoji are drawn, evenly spread over it; see `data.emoji.marks`."""
+def emoji_names(split: str, n: int) -> list[str]:
+    """n names of a split of the emoji, evenly spread over it."""
     every = data.emoji(split, 32)[1]
-    names = [every[k * len(every) // n] for k in range(n)]
+    return [every[k * len(every) // n] for k in range(n)]
+
+
+def drawn_emoji(model: LatentDiffusion, split="combinations", n=171, *, seed=0) -> dict:
+    """A row: how n names of a split of the emoji are drawn; see `data.emoji.marks`."""
+    names = emoji_names(split, n)
     marks = data.emoji.marks(names, text_to_image(model, names, generator=seeded(seed)))
     row = {
         "names": EMOJI[split],

@@ -14,6 +14,7 @@ from minidiff.data.shapes import scene as scenes
 from minidiff.latent import SCALE, LatentDiffusion, image_to_image, inpaint, text_to_image
 from minidiff.lessons.lesson09.attention import attention_maps
 from minidiff.lessons.lesson09.solutions import word_maps
+from minidiff.support.words import remark
 from minidiff.widgets import Choice, Explorer, Paint, Stops, Text
 
 STRENGTHS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0)
@@ -142,9 +143,7 @@ def marked(model: LatentDiffusion, prompt: str, images: Tensor) -> Figure:
 
 def heading(model: LatentDiffusion, prompt: str) -> str:
     """The prompt, and in a second line the words in it that the model does not know and leaves out."""
-    unknown = model.unknown_words(prompt)
-    left_out = f"\n(not known, left out: {', '.join(unknown)})" if unknown else ""
-    return (prompt or "(no prompt)") + left_out
+    return f"{prompt or '(no prompt)'}\n{remark(model.unknown_words(prompt))}".rstrip()
 
 
 def said(scene) -> str:

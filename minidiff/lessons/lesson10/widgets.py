@@ -1,7 +1,5 @@
 """Lesson 10's widgets: what comes next after typed words, and whom each head of each block looks at."""
 
-import math
-
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -43,14 +41,9 @@ def next_word(model: LanguageModel, words: Tokenizer, text: str = "a small red")
 def attention_weights(model: LanguageModel, ids: Tensor) -> list[Tensor]:
     """For ids (L,) the softmax of each block: (heads, L, L), whom each token looks at."""
     x = model.text.token_embed(ids[None]) + model.text.pos_embed[: len(ids)]
-    later = torch.ones(len(ids), len(ids)).triu(1).bool()
     found = []
     for part in model.text.blocks:
-        h = part.norm1(x)
-        q, k = part.attention.query(h), part.attention.key_value(h).chunk(2, dim=2)[0]
-        q, k = (y[0].unflatten(1, (part.attention.heads, -1)).transpose(0, 1) for y in (q, k))  # (heads, L, d)
-        scores = q @ k.mT / math.sqrt(q.shape[2])
-        found.append(scores.masked_fill(later, -math.inf).softmax(2))
+        found.append(part.attention.weights(part.norm1(x))[0])
         x = part(x)
     return found
 

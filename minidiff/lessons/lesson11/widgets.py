@@ -14,6 +14,7 @@ from torch import Tensor
 
 from minidiff import plot
 from minidiff.clip import contrastive, embed
+from minidiff.support.words import remark
 from minidiff.widgets import Choice, Explorer, Stops, Text
 
 SCALES = (1.0, 3.0, 10.0, 30.0, 100.0)
@@ -198,8 +199,8 @@ def _bars(ax: Axes, captions: list[str], shares: list[float], xlabel: str) -> No
 
 def _left_out(clip, *texts: str) -> str:
     """A remark that names the words which the model was not trained on and does not read; "" where there are none."""
-    unknown = clip.unknown_words([text for text in texts if text.strip()] or [""])
-    return f" (not known, left out: {', '.join(unknown)})" if unknown else ""
+    left_out = remark(clip.unknown_words([text for text in texts if text.strip()] or [""]))
+    return left_out and f" {left_out}"
 
 
 def _shown(values: Tensor, dim: int | None, scale: float) -> Tensor:

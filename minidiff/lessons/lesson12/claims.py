@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from minidiff import checkpoints, data, pick, seeded
 from minidiff.latent import LatentDiffusion, text_to_image
+from minidiff.lessons.lesson09.claims import emoji_names
 from minidiff.lessons.lesson12.widgets import SAMPLERS
 from minidiff.scorecard.common import Claim, spread
 from minidiff.stable_diffusion import VERSIONS, stable_diffusion
@@ -59,9 +60,8 @@ def costs(model: LatentDiffusion, pixels: int, steps: int = 20) -> list[dict]:
 
 
 def names(n: int) -> list[str]:
-    """n names of emoji that no model was trained on, evenly spread over them."""
-    every = data.emoji("combinations", 32)[1]
-    return [every[k * len(every) // n] for k in range(n)]
+    """n names of emoji that no model was trained on."""
+    return emoji_names("combinations", n)
 
 
 def asked(model: LatentDiffusion, n: int, seed: int = 0, **options) -> dict:

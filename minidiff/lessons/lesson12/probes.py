@@ -36,10 +36,10 @@ def transformer_slips(layer: SpatialTransformer, h, words) -> dict[str, torch.Te
         "Each part's answer is added to x: the sum runs through.": {"add": False},
         "h is normalised before proj_in: layer.norm.": {"first": False},
     }
-    return {hint: _through(layer, h, words, **how) for hint, how in slips.items()}
+    return {hint: through(layer, h, words, **how) for hint, how in slips.items()}
 
 
-def _through(layer, h, words, order="swt", add=True, residual=True, first=True, norms=True, **feed) -> torch.Tensor:
+def through(layer, h, words, order="swt", add=True, residual=True, first=True, norms=True, **feed) -> torch.Tensor:
     """A spatial transformer's answer: s self-attention, w the words, t the feed-forward part, in that order."""
     block = layer.block
     parts = {
@@ -70,7 +70,6 @@ class Quick(nn.Module):
         super().__init__()
         self.schedule = schedule or scaled_linear()
         self.read_times = 0
-        self.asked: list[tuple[float, int]] = []
 
     def read(self, prompts) -> torch.Tensor:
         """(B, 1, 1): a number for each text, 0 for the empty one."""
@@ -80,7 +79,6 @@ class Quick(nn.Module):
 
     def denoiser(self, z, t, told):
         """An estimate that depends on z, t and what it was told, one row each."""
-        self.asked.append((float(torch.as_tensor(t).flatten()[0]), len(z)))
         return torch.tanh(0.5 * z + float(torch.as_tensor(t).flatten()[0]) + told[:, :, :, None])
 
     def decode(self, z):

@@ -5,28 +5,12 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 
-from minidiff.lessons.lesson12.probes import draw_with
+from minidiff.lessons.lesson12.probes import draw_with, through
 from minidiff.lessons.lesson12.solutions import alpha_bar, leading_times, padded, rescaled
 
 
-def transformer(order="swt", act=F.gelu, swap=False, gate=True, residual=True, norm=True, add=True):
-    def spatial_transformer(layer, h, words):
-        block = layer.block
-        x = layer.proj_in((layer.norm(h) if norm else h).flatten(2).mT)
-        for name in order:
-            if name == "s":
-                new = block.self_attention(block.norm1(x))
-            elif name == "w":
-                new = block.cross_attention(block.norm2(x), words)
-            else:
-                value, told = block.fc1(block.norm3(x)).chunk(2, dim=2)
-                value, told = (told, value) if swap else (value, told)
-                new = block.fc2(value * act(told) if gate else act(value))
-            x = x + new if add else new
-        x = layer.proj_out(x).mT.unflatten(2, h.shape[2:])
-        return h + x if residual else x
-
-    return spatial_transformer
+def transformer(**slip):
+    return lambda layer, h, words: through(layer, h, words, **slip)
 
 
 def counted(offset=2, last=0.001, flip=False, ratio=lambda steps: 1000 // steps):
@@ -63,14 +47,15 @@ def cut_off(ids, length, start, end):
 PLANTED = {
     "12.spatial_transformer": [
         transformer(residual=False),
-        transformer("wst"),
-        transformer("st"),
-        transformer("sw"),
+        transformer(order="wst"),
+        transformer(order="st"),
+        transformer(order="sw"),
         transformer(swap=True),
         transformer(gate=False),
         transformer(act=F.silu),
         transformer(act=lambda g: F.gelu(g, approximate="tanh")),
-        transformer(norm=False),
+        transformer(first=False),
+        transformer(norms=False),
         transformer(add=False),
     ],
     "12.leading_times": [
