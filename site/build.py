@@ -13,9 +13,10 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from multiprocessing import get_context
 from pathlib import Path
+from unittest.mock import patch
 
 import nbformat
 from nbformat.v4 import new_output
@@ -158,19 +159,8 @@ def _live(lesson: str, widget, lines: list, notebook):
     filled = TRAINED.get((lesson, widget.name))
     cells = [number for number, cell in enumerate(notebook.cells) if cell.get("id") == filled]
     profile = {"MINIDIFF_PROFILE": "cpu"} if filled else {}
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), _environment(profile):
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), patch.dict(os.environ, profile):
         return twins.live(*slices.make(widget, lines, *cells))
-
-
-@contextmanager
-def _environment(values: dict):
-    """The environment with these values for a while."""
-    before = {name: os.environ.get(name, "") for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.update(before)
 
 
 def _museum(folder: Path) -> list[str]:

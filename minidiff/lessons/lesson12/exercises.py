@@ -180,29 +180,46 @@ def _(attempt):
 
 
 @exercise(
-    "12.split_heads",
-    solution=solutions.split_heads,
+    "12.heads_of",
+    solution=solutions.heads_of,
     hints=(
-        "`q.unflatten(2, (heads, -1))` is (B, L, heads, C / heads). Which two dimensions must be exchanged?",
-        "`q.unflatten(2, (heads, -1)).transpose(1, 2)`",
+        "`config.get(name)` gives None for a name that is not there. Look for the newer name first.",
+        '`heads = config.get("num_attention_heads") or config["attention_head_dim"]`. Then one number, an int, '
+        "becomes a list with an entry for each level.",
     ),
 )
 def _(attempt):
-    q = torch.randn(2, 5, 12)
-    got = attempt(q, 3)
-    require(
-        tuple(getattr(got, "shape", ())) != (2, 4, 5, 3),
-        "That takes 3 for the *size* of a head. It is their number: published configurations of version 1.x call the "
-        "number `attention_head_dim`, an old mistake.",
-    )
-    got = shaped(got, (2, 3, 5, 4), "(B, heads, L, C / heads).")
-    slips = {
-        "A head has neighbouring numbers of each token, not every third one.": q.unflatten(2, (-1, 3)).permute(
-            0, 3, 1, 2
-        ),
-        "Tokens and heads are mixed up: split the last dimension, then transpose.": q.reshape(2, 3, 5, 4),
-    }
-    close(got, q.unflatten(2, (3, -1)).transpose(1, 2), "Not each head's share of each token.", slips=slips)
+    for more, wanted, hint, slip in _CONFIGS:
+        got = attempt({"block_out_channels": (64, 128, 192)} | more)
+        require(got is not None, "The result is None: is a `return` missing?")
+        require(got != more["attention_head_dim"] or got == wanted, "One number for each level: a list.")
+        require(got != slip, hint)
+        require(
+            isinstance(got, list | tuple) and list(got) == wanted, f"For {more} expected {wanted}, got {got!r:.60}."
+        )
+
+
+_CONFIGS = (  # what a configuration says, the heads, a hint and what the slip gives
+    (
+        {"attention_head_dim": 8},
+        [8, 8, 8],
+        "That takes the name by its sound: it is the *number* of heads, and not their size.",
+        [8, 16, 24],
+    ),
+    ({"attention_head_dim": [2, 4, 6]}, [2, 4, 6], "A list is one for each level already.", [[2, 4, 6]] * 3),
+    (
+        {"attention_head_dim": 32, "num_attention_heads": 4},
+        [4, 4, 4],
+        "The newer name counts where there is one.",
+        [32, 32, 32],
+    ),
+    (
+        {"attention_head_dim": 2, "num_attention_heads": None},
+        [2, 2, 2],
+        "None means that the newer name says nothing.",
+        [None] * 3,
+    ),
+)
 
 
 @exercise(

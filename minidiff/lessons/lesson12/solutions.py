@@ -61,9 +61,14 @@ def halve(conv, h):
     return conv(F.pad(h, (0, 1, 0, 1)))
 
 
-def split_heads(q, heads):
-    """q (B, L, C) -> (B, heads, L, C / heads): each head has a share of the numbers of every token."""
-    return q.unflatten(2, (heads, -1)).transpose(1, 2)
+def heads_of(config):
+    """A U-Net's published configuration, a dict -> the number of heads at each of its levels, a list of whole numbers.
+
+    "block_out_channels" has the channels of each level. "num_attention_heads" counts if it is there and not None, else
+    "attention_head_dim". Either is one number for all levels, or a list.
+    """
+    heads = config.get("num_attention_heads") or config["attention_head_dim"]
+    return [heads] * len(config["block_out_channels"]) if isinstance(heads, int) else list(heads)
 
 
 def rescaled(alpha_bar):

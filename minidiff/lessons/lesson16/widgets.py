@@ -9,6 +9,7 @@ from torch import Tensor
 
 from minidiff import plot, seeded
 from minidiff.data import GaussianMixture
+from minidiff.sampler import last
 from minidiff.score import langevin
 from minidiff.widgets import Choice, Explorer, Player, Stops
 
@@ -30,7 +31,7 @@ def walker(mixture: GaussianMixture, n: int = 400, seed: int = 0) -> Explorer:
     @cache
     def cloud(start, step, steps):
         x = started(start, n, seed)
-        return x if not steps else _end(mixture, x, step, steps, seeded(seed + 1))
+        return last(langevin(mixture.score, x, step, steps, seeded(seed + 1))) if steps else x
 
     def told(start, step, steps):
         share = lower_left(cloud(start, step, steps))
@@ -43,11 +44,6 @@ def walker(mixture: GaussianMixture, n: int = 400, seed: int = 0) -> Explorer:
         step=Stops("step", (0.001, 0.01, 0.1, 1.0, 2.0, 3.0), 0.1),
         steps=Stops("steps", (0, 10, 100, 400), 100),
     ).add_class("langevin")
-
-
-def _end(mixture: GaussianMixture, x: Tensor, step: float, steps: int, generator) -> Tensor:
-    *_, end = langevin(mixture.score, x, step, steps, generator)
-    return end.x
 
 
 def lower_left(x: Tensor) -> float:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from minidiff.lessons.lesson12.probes import draw_with, through
-from minidiff.lessons.lesson12.solutions import alpha_bar, leading_times, padded, rescaled
+from minidiff.lessons.lesson12.solutions import alpha_bar, heads_of, leading_times, padded, rescaled
 
 
 def transformer(**slip):
@@ -42,6 +42,12 @@ def on_to_zero(model, prompts, z, t, scale):
 
 def cut_off(ids, length, start, end):
     return padded(ids[: length - 2], length, start, end)
+
+
+def newer_name_only(config):
+    name = "num_attention_heads" if "num_attention_heads" in config else "attention_head_dim"
+    heads = config[name]
+    return list(heads) if isinstance(heads, list) else [heads] * len(config["block_out_channels"])
 
 
 PLANTED = {
@@ -93,10 +99,12 @@ PLANTED = {
         lambda conv, h: conv(F.pad(h, (0, 1, 0, 1), mode="replicate")),
         lambda conv, h: conv(h),
     ],
-    "12.split_heads": [
-        lambda q, heads: q.unflatten(2, (-1, heads)).transpose(1, 2),
-        lambda q, heads: q.unflatten(2, (-1, heads)).permute(0, 3, 1, 2),
-        lambda q, heads: q.reshape(len(q), heads, q.shape[1], -1),
+    "12.heads_of": [
+        lambda config: [channels // config["attention_head_dim"] for channels in config["block_out_channels"]],
+        lambda config: config["attention_head_dim"],
+        lambda config: [config["attention_head_dim"]] * len(config["block_out_channels"]),
+        lambda config: heads_of({name: value for name, value in config.items() if name != "num_attention_heads"}),
+        newer_name_only,
     ],
     "12.rescaled": [
         lambda a: (a - a[-1]) * a[0] / (a[0] - a[-1]),
