@@ -378,6 +378,11 @@ CALLS = {
         {"x": TOKENS, "context": eighths(B, 3, 3), "mask": MASK},
         {"mask": "none"},
     ),
+    "nn.Attention.weights": (
+        built(parts.Attention, 8, 2, context=3).weights,
+        {"x": TOKENS, "context": eighths(B, 3, 3), "mask": MASK},
+        {"mask": "none"},
+    ),
     "nn.attend": (
         parts.attend,
         {"q": TOKENS[:, None], "k": eighths(B, 1, 3, 8), "v": eighths(B, 1, 3, 8, seed=1), "mask": MASK},

@@ -1,7 +1,10 @@
 """What a learner does besides moving widgets, in a real JupyterLab: unfold answers, look up terms, stop a training."""
 
+import re
+
 import nbformat
 import pytest
+from conftest import sync_api
 from nbformat.v4 import new_code_cell, new_notebook
 
 pytestmark = pytest.mark.slow
@@ -38,11 +41,13 @@ def test_hints_and_solution_are_folded_until_they_are_asked_for(lesson):
     assert lesson.locator("summary", has_text="Hint 1").count() >= 4
 
 
-def test_the_glossary_opens_as_a_page(lesson):
-    lesson.locator("a", has_text="glossary").first.click()
-    viewer = lesson.locator(".jp-MarkdownViewer")
-    viewer.locator("h1", has_text="Glossary").wait_for()
-    assert viewer.locator("td", has_text="skip connection").count()
+@pytest.mark.parametrize("word", ["skip connection", "U-Net", "Fréchet distance"])
+def test_a_word_opens_the_glossary_where_it_stands(lab, page, lesson, word):
+    page.goto(f"{lab.url}/lab/tree/06_ddpm.ipynb?reset")
+    page.wait_for_function(IDLE)
+    page.locator("a[href*=glossary]", has_text=word).first.click()
+    heading = page.locator(".jp-MarkdownViewer h3", has_text=re.compile(f"^{word}"))
+    sync_api().expect(heading).to_be_in_viewport()
 
 
 def test_the_stop_button_ends_a_training_and_the_cells_below_go_on(lab, page):

@@ -73,7 +73,7 @@ def nearest(clip, images: Tensor, names: list[str], words: str, unseen: int, n: 
         asked = f"{words!r}{_left_out(clip, words)}"
         return f"the drawings nearest to {asked}, with their cosines: {said}" if said else "no words yet"
 
-    words = Text("words (Enter applies)", words, "type words, then press Enter")
+    words = Text("words", words, "type words, then press Enter")
     return Explorer(draw, alt=alt, words=words, among=Choice("among", choices, len(images))).add_class("nearest")
 
 
