@@ -34,16 +34,18 @@ class Tokenizer:
     of neighbours are merged in the order in which training found them. So nothing is ever unknown: a new word, or
     another script, becomes bytes, which a model may never have met. For such a model there is `words`, those that its
     training showed: of a text then only they are read, `unknown` names the others, and punctuation does not matter.
+    skip: words such as "a" that a text may begin with and that say nothing there, where training's do not.
 
     ids: 0 padding, 1 start, 2 end, 3 to 258 the bytes, then merge after merge. merges: the pairs of ids. length: ids
     in a row, start and end included. Source: Sennrich et al. 2016 (1508.07909); on bytes as in CLIP (2103.00020).
     """
 
-    def __init__(self, merges, length: int = 24, words: list[str] | None = None):
+    def __init__(self, merges, length: int = 24, words: list[str] | None = None, skip: list[str] | None = None):
         self.merges = [(expect.integer("merges", a, BYTES), expect.integer("merges", b, BYTES)) for a, b in merges]
         self.length = expect.integer("length", length, 2)
         self.words = words if words is None else sorted(_texts(words))
         self.known = vocabulary(self.words or [])
+        self.skip = skip
         self.vocabulary = BYTES + 256 + len(self.merges)  # how many ids there are
         self.ranks = {pair: BYTES + 256 + i for i, pair in enumerate(self.merges)}  # a pair -> the id that it becomes
         self.pieces = [b""] * BYTES + [bytes([byte]) for byte in range(256)]  # an id -> the bytes it stands for
@@ -79,19 +81,21 @@ class Tokenizer:
         if not isinstance(text, str):
             raise TypeError(f"text: got {type(text).__name__}, expected a str")
         if self.words is not None:
-            text = " ".join(understood(text, self.known)[0])
+            text = " ".join(understood(text, self.known, self.skip)[0])
         return [START, *(token for word in words(text) for token in _spell(self, word)), END]
 
-    def knowing(self, texts) -> "Tokenizer":
+    def knowing(self, texts, skip: list[str] | None = None) -> "Tokenizer":
         """The same tokenizer for a model that is trained on these texts: with their words as its `words`."""
         seen = {word for text in _texts(texts) for word in text.lower().split()}
-        return Tokenizer(self.merges, self.length, sorted(seen))
+        return Tokenizer(self.merges, self.length, sorted(seen), skip)
 
     def unknown(self, texts: str | list[str]) -> list[str]:
         """The words of one or more texts that are left out, as its `words` lack them, each once; [] without `words`."""
         if self.words is None:
             return []
-        return list(dict.fromkeys(word for text in _texts(texts) for word in understood(text, self.known)[1]))
+        return list(
+            dict.fromkeys(word for text in _texts(texts) for word in understood(text, self.known, self.skip)[1])
+        )
 
     def decode(self, ids) -> str:
         """The text of ids, a list or a tensor (L,): what `encode` was given, lower-cased with single spaces.

@@ -22,15 +22,17 @@ def vocabulary(words) -> dict[str, str]:
     return {folded(word): word for word in words}
 
 
-def understood(text: str, known: dict[str, str]) -> tuple[list[str], list[str]]:
+def understood(text: str, known: dict[str, str], skip=None) -> tuple[list[str], list[str]]:
     """The words of `text` that are known, in their order, and those that are not, as they read without their signs.
 
     Capitals, white space, accents typed as one character or as two, and the kind of quotes and dashes do not matter.
     Punctuation is dropped, unless it is part of a word that training showed, as in "o'clock"; words that it joins, as
     in "red-circle", are looked up one by one. A picture sign, a number or another script is a word like any other.
+    skip: words, such as "a", that are passed over where a text begins with one and others follow.
     """
     read, unknown = [], []
-    for chunk in folded(text).split():
+    chunks = folded(text).split()
+    for chunk in chunks[1:] if skip and len(chunks) > 1 and chunks[0] in skip else chunks:
         bare = chunk.strip(string.punctuation)
         form = next((form for form in (chunk, bare, bare.removesuffix("'s")) if form in known), None)
         pieces = [(form, True)] if form else list(_pieces(chunk, known))

@@ -35,8 +35,8 @@ def order(scene: Scene | None) -> Scene | None:
 
 @pytest.mark.parametrize("split, objects", [("train", 1), ("train", 2), ("test", None), ("novel", 1), ("novel", 2)])
 def test_what_is_drawn_is_read(split, objects):
-    images, _ = shapes(split, 2000, seed=1, objects=objects)
-    truth = shapes.scenes(split, 2000, seed=1, objects=objects)
+    images, _ = shapes(split, 800, seed=1, objects=objects)
+    truth = shapes.scenes(split, 800, seed=1, objects=objects)
     right = [order(seen) == order(scene) for seen, scene in zip(shapes.read(images.requires_grad_()), truth)]
     assert np.mean(right) >= 0.995
 

@@ -51,10 +51,12 @@ def test_a_shipped_checkpoint_scores_what_its_card_says(name):
     recipe, card = RECIPES[name], checkpoints.card(name)
     torch.manual_seed(0)
     model, needed = checkpoints.load(name), checkpoints.needed(recipe)
-    # many a loss draws noise, and times; a contrastive one depends on the size of the batch
-    losses = [recipe.held_out_loss(model, needed) for _ in range(8)]
     told = card["metrics"]["test_loss"]
     margin = 0.05 * abs(told) + 1e-3
+    losses = []
+    # many a loss draws noise, and times; a contrastive one depends on the size of the batch: then more are drawn
+    while not losses or len(losses) < 8 and not min(losses) - margin <= told <= max(losses) + margin:
+        losses.append(recipe.held_out_loss(model, needed))
     assert min(losses) - margin <= told <= max(losses) + margin
 
 

@@ -74,7 +74,11 @@ def test_names_of_emoji_are_read_as_one_types_them():
     names = emoji(holdout=None, size=32)[1]
     reader = drawn.reader()
     assert reader.unknown(names) == []
-    assert torch.equal(reader(names), drawn.tokenizer()([plain(name) for name in names]))
+    ids = reader(names)
+    differ = (ids != drawn.tokenizer()([plain(name) for name in names])).any(dim=1).nonzero()[:, 0]
+    assert [names[i] for i in differ] == ["a button (blood type)"]  # the price of the next line
+    assert reader.encode("a red heart.") == reader.encode("The red heart") == reader.encode("red heart")
+    assert reader.unknown("an eye") == [] and reader.tokens("a") == [" a"]
     for typed in (
         "Woman, Firefighter: medium-dark skin tone!",
         "woman-firefighter-medium‑dark-skin-tone",
