@@ -127,6 +127,12 @@ def _digits() -> str:
     return f"{train} + {test} handwritten digits"
 
 
+def _emoji() -> str:
+    from minidiff import data
+
+    return f"{len(data.emoji(holdout=None)[1]):,} drawings with names"
+
+
 def _home_folder() -> str:
     """Where Jupyter writes as it starts."""
     from jupyter_core.paths import jupyter_runtime_dir
@@ -194,6 +200,7 @@ NEEDS = (
     ("widgets", partial(_packages, "ipywidgets", "anywidget"), f"{INSTALL}, and start JupyterLab again"),
     ("other packages", _packages, INSTALL),
     ("digits", _digits, "run `pip install --force-reinstall scikit-learn`"),
+    ("emoji", _emoji, "run `git checkout -- data/emoji` in the checkout"),
     ("home folder", _home_folder, "make room there, or start with another home: `HOME=/tmp make lab`"),
     ("data folder", _data_folder, "set MINIDIFF_DATA to a folder that can be written"),
     ("checkpoints", _checkpoints, "run `git checkout -- data/checkpoints` in the checkout"),

@@ -824,13 +824,14 @@ def test_doctor_on_a_house_in_disorder(shell, shipped, monkeypatch):
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=5 * 10**8))
     monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=10**9))
     monkeypatch.setattr("sklearn.datasets.load_digits", raising(OSError()))
+    monkeypatch.setattr("minidiff.data.emoji", raising(FileNotFoundError("sheet.webp")))
     status, out, err = shell("doctor")
     assert status == 1 and "torchvision 0.20.1+cpu is older than 0.26" in out
     assert "0.5 GiB free at" in out and "0.9 GiB available, 2 GiB are needed" in out
-    folders = ["home folder", "data folder"]
-    assert failing(out) == ["torch and torchvision", "device", *folders, "checkpoints", "disk", "memory"]
-    assert out.splitlines()[-1] == "7 of 15 to mend; begin with the first"
-    assert sum("What to do: " in line for line in out.splitlines()) == 7
+    files = ["emoji", "home folder", "data folder", "checkpoints"]
+    assert failing(out) == ["torch and torchvision", "device", *files, "disk", "memory"]
+    assert out.splitlines()[-1] == "8 of 16 to mend; begin with the first"
+    assert sum("What to do: " in line for line in out.splitlines()) == 8
 
 
 @pytest.mark.parametrize(
