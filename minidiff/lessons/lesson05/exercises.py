@@ -6,7 +6,7 @@ from minidiff import seeded
 from minidiff.data import ring_mixture
 from minidiff.exercises import close, exercise, require, shaped
 from minidiff.lessons.lesson05 import solutions
-from minidiff.lessons.lesson05.probes import guessed, slips_of_the_way
+from minidiff.lessons.lesson05.probes import guessed, slips_of_the_mean, slips_of_the_way, slips_of_the_weights
 from minidiff.sampler import sample, times
 from minidiff.schedule import cosine, from_betas, linear, straight, variance_exploding
 
@@ -31,6 +31,7 @@ def _(attempt):
         "x must shrink by sqrt(1 - beta), or the variance grows with every step.": x + 0.2**0.5 * eps,
         "x is right, and the noise is too small: its factor is sqrt(beta), not beta.": 0.8**0.5 * x + 0.2 * eps,
         "The two roots have changed places: beta is the variance of the noise.": 0.2**0.5 * x + 0.8**0.5 * eps,
+        "The noise is missing: + sqrt(beta) * eps.": 0.8**0.5 * x,
     }
     close(got, solutions.noising_step(x, beta, eps), "Not sqrt(1 - beta) x + sqrt(beta) eps.", slips=slips)
 
@@ -52,18 +53,26 @@ def _(attempt):
     result = _pair(attempt(betas), "alpha, sigma")
     alpha = shaped(result[0], (7,), "T + 1 times: put alpha_bar = 1, the clean picture, in front of the products.")
     right, right_sigma = solutions.alpha_and_sigma(betas)
-    before = torch.cat([torch.ones(1), torch.cumprod(betas, 0)])
-    summed = torch.cat([torch.ones(1), 1 - betas.cumsum(0)])
-    slips = {
-        "That is alpha_bar: alpha is its root.": right**2,
-        "Multiply what is left after each step, 1 - beta, not the betas.": before.sqrt(),
-        "Shares of what is left multiply, they do not add: cumprod of 1 - beta.": summed.sqrt(),
-    }
+    slips = {"That is alpha_bar: alpha is its root.": right**2} | _wrong_products(betas)
     close(alpha, right, "alpha is the root of the running product of 1 - beta.", slips=slips)
-    root = "alpha² + sigma² = 1, so sigma is a root: sqrt(1 - alpha_bar)."
-    close(result[1], right_sigma, "sigma² is what alpha² leaves of 1.", slips={root: right_sigma**2})
+    slips = {
+        "alpha² + sigma² = 1, so sigma is a root: sqrt(1 - alpha_bar).": right_sigma**2,
+        "Variances add up to 1, not factors: sigma is sqrt(1 - alpha_bar), not 1 - alpha.": 1 - right,
+    }
+    close(result[1], right_sigma, "sigma² is what alpha² leaves of 1.", slips=slips)
     ours = from_betas(betas)(torch.linspace(0, 1, 7))
     close(torch.stack(result), torch.stack(ours), "Not equal to minidiff.schedule.from_betas.")
+
+
+def _wrong_products(betas) -> dict:
+    def root(alpha_bar):
+        return torch.cat([torch.ones(1), alpha_bar]).sqrt()
+
+    return {
+        "Multiply what is left after each step, 1 - beta, not the betas.": root(betas.cumprod(0)),
+        "Shares of what is left multiply, they do not add: cumprod of 1 - beta.": root(1 - betas.cumsum(0)),
+        "That is what each single step keeps: multiply it with all steps before, torch.cumprod.": root(1 - betas),
+    }
 
 
 @exercise(
@@ -93,6 +102,8 @@ def _(attempt):
             "sigma is a standard deviation, not its square.": solutions.add_noise(x0, alpha, sigma**2, eps),
             "The noise has a size too: sigma * eps.": solutions.add_noise(x0, alpha, torch.ones_like(sigma), eps),
             "They have changed places: alpha is of the picture.": solutions.add_noise(x0, sigma, alpha, eps),
+            "The noise is missing: + sigma * eps.": solutions.add_noise(x0, alpha, 0 * sigma, eps),
+            "Each row has an alpha and a sigma of its own.": alpha[0] * x0 + sigma[0] * eps,
         }
         close(got, right, "Not alpha x0 + sigma eps, row by row.", slips=slips)
         close(got, linear().add_noise(x0, t, eps), "Not equal to minidiff's Schedule.add_noise.")
@@ -116,6 +127,9 @@ def _(attempt):
         "The noise is out, but the picture is still shrunk: divide by alpha.": x - sigma * eps,
         "Only sigma of eps went in: take out sigma * eps.": (x - eps) / alpha,
         "alpha here is sqrt(alpha_bar): do not take alpha_bar.": (x - sigma * eps) / alpha**2,
+        "The noise was added, so take it away: x - sigma * eps.": (x + sigma * eps) / alpha,
+        "Mind the brackets: x is divided by alpha too.": x - sigma * eps / alpha,
+        "sigma is the noise's standard deviation, not its square.": (x - sigma**2 * eps) / alpha,
     }
     close(attempt(x, eps, alpha, sigma), x0, "Solve x = alpha x0 + sigma eps for x0.", slips=slips)
 
@@ -134,29 +148,14 @@ def _(attempt):
 )
 def _(attempt):
     x, x0 = torch.randn(2, 5, 2)
-    for schedule, t, s in ((linear(), 0.4, 0.399), (cosine(), 0.8, 0.3)):
+    for schedule, t, s in ((cosine(), 0.8, 0.3), (linear(), 0.4, 0.399)):
         mean, std = _pair(attempt(schedule, x, x0, t, s), "mean, standard deviation")
         right, right_std = schedule.posterior(x, x0, t, s)
-        slips = _slips_of_the_mean(schedule, x, x0, t, s)
+        slips = slips_of_the_mean(schedule, x, x0, t, s)
         close(mean, right, "Not (a sigma_s² x + alpha_s b² x0) / sigma_t².", slips=slips, rtol=1e-3)
         forward = "That is b, the noise of the way forward: knowing x0 narrows it by sigma_s / sigma_t."
         slips = {forward: schedule.transition(t, s)[1], "That is the variance: take its root.": right_std[0, 0] ** 2}
         close(torch.as_tensor(std).flatten()[0], right_std[0, 0], "Not sigma_s b / sigma_t.", slips=slips, rtol=1e-3)
-
-
-def _slips_of_the_mean(schedule, x, x0, t, s) -> dict:
-    (_, sigma_t), (alpha_s, sigma_s), (a, b) = schedule(t), schedule(s), schedule.transition(t, s)
-
-    def mean(x, x0, variance):
-        return (a * sigma_s**2 * x + alpha_s * variance * x0) / sigma_t**2
-
-    grown = "b² = sigma_t² - a² sigma_s²: the noise of s has shrunk by a on its way to t."
-    return {
-        "x and x0 have changed places: x0 weighs with alpha_s b².": mean(x0, x, b**2),
-        "Divide by sigma_t²: the weights are of a mean.": mean(x, x0, b**2) * sigma_t**2,
-        grown: mean(x, x0, sigma_t**2 - sigma_s**2),
-        "By the time s the picture has shrunk too: x0 comes with alpha_s.": mean(x, x0 / alpha_s, b**2),
-    }
 
 
 @exercise(
@@ -177,6 +176,8 @@ def _(attempt):
         "The score is multiplied by the variance, sigma².": (x + sigma * score) / alpha,
         "Uphill: the score points to where x_t is likelier, so it is added.": (x - sigma**2 * score) / alpha,
         "That is E[alpha x0 | x_t]: divide by alpha.": x + sigma**2 * score,
+        "Mind the brackets: x is divided by alpha too.": x + sigma**2 * score / alpha,
+        "That is the expected noise: here E[x0 | x_t] is wanted.": -sigma * score,
     }
     hint = "Not (x + sigma² score) / alpha."
     close(attempt(x, score, alpha, sigma), mixture.denoise(x, alpha, sigma), hint, slips=slips, rtol=1e-3, atol=1e-4)
@@ -219,8 +220,8 @@ def _path(result, steps: int):
 
 
 def _pair(result, names: str):
-    require(isinstance(result, tuple | list) and len(result) == 2, f"Return two things: {names}.")
-    return result
+    require(isinstance(result, tuple | list | torch.Tensor) and len(result) == 2, f"Return two things: {names}.")
+    return tuple(result)
 
 
 @exercise(
@@ -233,7 +234,7 @@ def _pair(result, names: str):
     ),
 )
 def _(attempt):
-    for steps in (100, 1000, 250):
+    for steps in (100, 1000, 300):
         betas = shaped(attempt(steps), (steps,), "One beta for each step.")
         line = torch.linspace(1e-4, 0.02, steps)
         short = (1e-4 + 0.0199 * torch.arange(steps) / steps) * (1000 / steps)
@@ -242,6 +243,7 @@ def _(attempt):
             "The factor is 1000 / steps: fewer steps, larger betas.": line * (steps / 1000),
             "The line ends at 0.02 exactly, and begins at 1e-4: torch.linspace counts both ends.": short,
             "Both ends are scaled, the first beta too.": torch.linspace(1e-4, 0.02 * 1000 / steps, steps),
+            "1000 / steps need not be a whole number: divide with /, because // cuts it off.": line * (1000 // steps),
         }
         close(betas, line * (1000 / steps), "Not a line of betas times 1000 / steps.", slips=slips, atol=1e-8)
 
@@ -296,6 +298,8 @@ def _(attempt):
         slips = {
             "Equal log-SNR is not equal size: scale x by alpha of the other, divided by alpha of this one.": x,
             "The ratio is upside down: divide by the alpha that x has, multiply by the one it should get.": x * ratio,
+            "x still has the alpha of its own schedule: divide by it.": x * other(s)[0],
+            "Now x0 has full size: multiply by alpha of the other schedule.": x / schedule(t)[0],
         }
         close(got, other.add_noise(x0, right, eps), "Not the same x0 and eps.", slips=slips, rtol=1e-2, atol=1e-3)
 
@@ -317,28 +321,7 @@ def _(attempt):
     x = alpha * known[:5] + sigma * torch.randn(5, 1, 4, 4)
     got = shaped(attempt(x, known, alpha, sigma), (5, 1, 4, 4), "One guess for each row of x, of its shape.")
     right = solutions.best_denoiser(x, known, alpha, sigma)
-    slips = _slips_of_the_weights(x, known, alpha, sigma)
+    slips = slips_of_the_weights(x, known, alpha, sigma)
     close(got, right, "Weights exp(-|x - alpha known|² / (2 sigma²)), made to sum to 1.", slips=slips, rtol=1e-3)
     far = attempt(40 + x, known, alpha, torch.tensor(0.05))
     require(far.isfinite().all(), "Far from all pictures each exp(...) is 0, and 0 / 0 is NaN: softmax avoids that.")
-
-
-def _slips_of_the_weights(x, known, alpha, sigma) -> dict:
-    flat = x.flatten(1)
-    pictures = known.flatten(1)
-    distances = torch.cdist(flat, alpha * pictures)
-    unshrunk = torch.cdist(flat, pictures)
-    variance = 2 * sigma**2
-
-    def mean(squares, axis=1):
-        return ((-squares).softmax(axis) @ pictures).view_as(x)
-
-    return {
-        "That is the nearest picture: the best guess is the mean of all, weighted.": known[distances.argmin(1)],
-        "The exponent has the squared distance.": mean(distances / variance),
-        "Distances are from alpha times each picture: x has shrunk on the way.": mean(unshrunk**2 / variance),
-        "Divide the squares by 2 sigma², as the normal density does.": mean(distances**2 / sigma**2),
-        "For each x the weights of the known ones sum to 1: axis 1.": mean(distances**2 / variance, axis=0),
-        "The squares are summed over the pixels of a picture, not averaged.": mean(distances**2 / variance / 16),
-        "2 sigma² stands below the squares, not 2 sigma.": mean(distances**2 / (2 * sigma)),
-    }

@@ -42,6 +42,7 @@ def _(attempt):
             "That is b, the noise of one step forwards: the posterior's is smaller, b sigma_s / sigma_t.": b,
             "The fraction is upside down: sigma_s / sigma_t, below 1.": b / share,
             "Under the root a is squared: sigma_t² - a² sigma_s².": share * (sigma_t**2 - a * sigma_s**2) ** 0.5,
+            "a is missing: sigma_t² - a² sigma_s².": share * (sigma_t**2 - sigma_s**2) ** 0.5,
         }
         close(attempt(1.0, *points), share * b, "Not sigma_s b / sigma_t, b² = sigma_t² - a² sigma_s².", slips=slips)
         close(attempt(0.3, *points), 0.3 * share * b, "eta multiplies the standard deviation.")
@@ -67,19 +68,28 @@ def _(attempt):
     got = shaped(attempt(x, x0, noise, up, *points), (4, 1, 8, 8), "x at s has the shape of x at t.")
     eps, left = (x - alpha_t * x0) / sigma_t, (sigma_s**2 - up**2) ** 0.5
     right = alpha_s * x0 + left * eps + up * noise
-    slips = {
-        "A square root is missing: variances subtract, so the std of what stays is sqrt(sigma_s² - up²).": right
-        + (left**2 - left) * eps,
-        "The fresh noise comes on top of all the old: then x_s is too noisy. sqrt(sigma_s² - up²) of it stays.": right
-        + (sigma_s - left) * eps,
+    slips = _other_noises(right, eps, noise, up, sigma_s) | {
         "x0 is scaled by alpha at s, where we go, not at t.": right + (alpha_t - alpha_s) * x0,
         "alpha_t / alpha_s is one step's alpha (DDPM's, with its root). Here alpha_s itself belongs.": right
         + (alpha_t / alpha_s - alpha_s) * x0,
         "eps is what is left of x without alpha_t x0, divided by sigma_t.": right + left * ((x - x0) / sigma_t - eps),
+        "eps is the noise in x, so find it with alpha and sigma at t, where x is.": right
+        + left * ((x - alpha_s * x0) / sigma_s - eps),
+    }
+    close(got, right, "Not alpha_s x0 + sqrt(sigma_s² - up²) eps + up noise.", slips=slips)
+
+
+def _other_noises(right, eps, noise, up, sigma_s) -> dict:
+    left = (sigma_s**2 - up**2) ** 0.5
+    missing = "A square root is missing: variances subtract, so the std of what stays is sqrt(sigma_s² - up²)."
+    on_top = "The fresh noise comes on top of all the old: then x_s is too noisy. sqrt(sigma_s² - up²) of it stays."
+    return {
+        missing: right + (left**2 - left) * eps,
+        on_top: right + (sigma_s - left) * eps,
+        "Variances subtract, not standard deviations: sqrt(sigma_s² - up²).": right + (sigma_s - up - left) * eps,
         "The fresh noise is multiplied by up, its std.": right + (1 - up) * noise,
         "The fresh noise is missing: + up * noise.": right - up * noise,
     }
-    close(got, right, "Not alpha_s x0 + sqrt(sigma_s² - up²) eps + up noise.", slips=slips)
 
 
 @exercise(
@@ -97,20 +107,26 @@ def _(attempt):
 
     denoise, schedule, x, path = _exact(), cosine(), torch.randn(6, 2), times(8)
     got = shaped(attempt(denoise, x, path, schedule), (6, 2), "The result is the x of the last step.")
-    right = last(sample(denoise, x, path, schedule))
     steps = list(sample(denoise, x, path, schedule))
+    right = steps[-1].x
     slips = {
         "The last step, to t = 0, is missing.": steps[-2].x,
         "The times are used in the wrong order: from times[0], noise, down to 0.": x,
+        "Ask for the estimate where x is, at t, not where it goes.": solutions.ddim(
+            _asked_ahead(denoise, path), x, path, schedule
+        ),
     }
     close(got, right, "At eta 0 not the sample of minidiff.sampler.sample.", slips=slips, rtol=1e-3, atol=1e-4)
     draws = [attempt(denoise, x, path, schedule, eta, seeded(3)) for eta in (1.0, 0.0)]
     require((draws[0] - draws[1]).abs().max() > 1e-3, "eta does nothing: hand it to added_noise.")
     wanted = last(sample(denoise, x, path, schedule, eta=1.0, generator=seeded(3)))
-    hint = (
-        "At eta 1 not the same: draw noise anew at each step, with the generator, torch.randn(x.shape, generator=...)."
-    )
+    hint = "At eta 1 not the same: draw noise anew at each step, torch.randn(x.shape, generator=generator, ...)."
     close(draws[0], wanted, hint, rtol=1e-3, atol=1e-4)
+
+
+def _asked_ahead(denoise, times):
+    """The denoiser, asked at the next of the times."""
+    return lambda x, t: denoise(x, times[(times == t).nonzero().item() + 1])
 
 
 @exercise(
@@ -126,9 +142,10 @@ def _(attempt):
     from minidiff.sampler import times
 
     for steps, power in ((4, 1.0), (10, 1.0), (7, 2.0)):
-        got = attempt(steps, power).double()
+        got = attempt(steps, power)
         right = times(steps, power=power)
-        require(len(got) != steps, "One time is missing: n steps have n + 1 times, the last of them 0.")
+        missing = isinstance(got, torch.Tensor) and len(got) == steps
+        require(not missing, "One time is missing: n steps have n + 1 times, the last of them 0.")
         shaped(got, (steps + 1,), "n steps have n + 1 times.")
         slips = {
             "The times fall: noise is at t = 1, where a sampler begins.": right.flip(0),
@@ -137,7 +154,7 @@ def _(attempt):
             - times(steps).flip(0) ** power,
         }
         close(got, right, "Not (1 - i / steps) to the power, i = 0 ... steps.", slips=slips, atol=1e-6)
-    close(attempt(5).double(), times(5), "Without a power the times are even.", atol=1e-6)
+    close(attempt(5), times(5), "Without a power the times are even.", atol=1e-6)
 
 
 @exercise(
@@ -227,25 +244,23 @@ def _arc(a, b, angle):
     ),
 )
 def _(attempt):
-    from minidiff.sampler import invert, last, times
+    from minidiff.sampler import invert, times
 
     denoise = _exact()
     schedule = cosine()
     x, rises = ring_mixture().sample(6), times(10)[:-1].flip(0)
     got = shaped(attempt(denoise, x, rises, schedule), (6, 2), "A noise for each picture.")
     steps = list(invert(denoise, x, rises, schedule))
-    ask_ahead = solutions.encode(lambda x, t: denoise(x, rises[(rises == t).nonzero().item() + 1]), x, rises, schedule)
+    ask_ahead = solutions.encode(_asked_ahead(denoise, rises), x, rises, schedule)
     slips = {
         "The last step, to times[-1], is missing: zip(times, times[1:]).": steps[-2].x,
         "Ask for the estimate where x is, at t, not where it goes: denoise(x, t).": ask_ahead,
         "The times rise already: do not turn them round.": solutions.encode(denoise, x, rises.flip(0), schedule),
     }
-    close(
-        got,
-        last(iter(steps)),
-        "Not minidiff.sampler.invert: DDIM's step with eta 0, from t to the later s.",
-        slips=slips,
-    )
+    hint = "Not minidiff.sampler.invert: DDIM's step with eta 0, from t to the later s."
+    close(got, steps[-1].x, hint, slips=slips)
+    hint = "Return the x of the last step, at times[-1], as it is: it still contains alpha x0 there."
+    close(attempt(denoise, x, rises[:-2], schedule), steps[-3].x, hint)
 
 
 @exercise(
@@ -316,6 +331,16 @@ def _(attempt):
     slips = {
         "That is DDIM's step: to x, add (alpha_s - alpha_t) x0 + (sigma_s - sigma_t) eps of the means.": first,
         "The sum of both ends, not their mean: divide by 2.": x + 2 * (right - x),
+        "The second look is made at s, where the first step has arrived: denoise(ahead, s).": _late_look(
+            x, first, denoise(x, t), denoise(first, t), points
+        ),
         "The corrected step starts from x again, not from the end of the first.": first + right - x,
     }
     close(got, right, "Not Heun's step.", slips=slips, rtol=1e-3)
+
+
+def _late_look(x, ahead, x0, second, points):
+    """Heun's step with `second` as its second estimate."""
+    alpha_t, sigma_t, alpha_s, sigma_s = points
+    eps = (x - alpha_t * x0) / sigma_t + (ahead - alpha_s * second) / sigma_s
+    return x + (alpha_s - alpha_t) * (x0 + second) / 2 + (sigma_s - sigma_t) * eps / 2

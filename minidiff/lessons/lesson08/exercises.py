@@ -49,11 +49,15 @@ def _without_gradients(guided, x, t):
     """guided(x, t) as a sampler calls it."""
     with torch.no_grad():
         try:
-            return guided(x, t)
+            got = guided(x, t)
         except RuntimeError as error:
             if "does not require grad" not in str(error):
                 raise
             raise CheckFailed("A sampler runs under torch.no_grad(): open `with torch.enable_grad():`.") from error
+        finally:
+            asks, x.requires_grad = x.requires_grad, False
+    require(not asks, "That makes the caller's own x ask for gradients: take a copy, x.detach().requires_grad_().")
+    return got
 
 
 def _guided_by(got, x, t, goal, schedule):
@@ -74,6 +78,7 @@ def _guided_by(got, x, t, goal, schedule):
         "Sum the log-probabilities before the gradient: their mean makes it too small by B.": estimate(right / 5),
         "The classifier is asked about another time than that of x: log_prob(x, t).": estimate(right, goal - x),
         "Where is the scale?": estimate(right / 3),
+        "That is the formula for the noise: x0 moves by scale sigma² / alpha.": estimate(-3 * sigma),
     }
     close(got, estimate(right), "Not denoise(x, t) + scale sigma² / alpha times the gradient.", slips=slips, rtol=1e-3)
 
@@ -95,18 +100,25 @@ def _(attempt):
     require(callable(guided), "Return the inner function, guided(x, t): guidance makes a denoiser out of a denoiser.")
     got = shaped(guided(x, t), x.shape, "One estimate for each picture: chunk the 2B answers in two.")
     label, null = _half(x, t, cond), _half(x, t, torch.full((5,), 10))
-    slips = {
-        "The scale is off by one: start from the estimate *without* a label.": label + 3 * (label - null),
-        "The sign is wrong: move from the null label's estimate to the label's.": null - 3 * (label - null),
-        "The two are exchanged: which half of the answers is the label's?": label + 3 * (null - label),
-        "That is the label's estimate: where is the one of the null label?": label,
-        "A weight for each would do, if the two add up to 1: scale and 1 - scale.": 3 * label - 3 * null,
-    }
-    close(got, null + 3 * (label - null), "Not without + scale (with - without).", slips=slips)
+    hint = "Not without + scale (with - without)."
+    close(got, null + 3 * (label - null), hint, slips=_wrong_pulls(label, null))
     close(attempt(_half, cond, 10, 0.0)(x, t), null, "At scale 0 the label should do nothing.")
     from minidiff import guidance
 
     close(got, guidance.cfg(_half, cond, 10, 3.0)(x, t), "Not equal to minidiff.guidance.cfg.")
+
+
+def _wrong_pulls(label, null) -> dict:
+    """Hint -> what this slip makes of the two estimates at scale 3."""
+    return {
+        "The scale is off by one: start from the estimate *without* a label.": label + 3 * (label - null),
+        "The sign is wrong: move from the null label's estimate to the label's.": null - 3 * (label - null),
+        "The two are exchanged: which half of the answers is the label's?": label + 3 * (null - label),
+        "That is the label's estimate: where is the one of the null label?": label,
+        "That is the null label's estimate: where is the pull of the label?": null,
+        "The pull is the *difference* of the two estimates, with - without.": null + 3 * label,
+        "A weight for each would do, if the two add up to 1: scale and 1 - scale.": 3 * label - 3 * null,
+    }
 
 
 @exercise(
@@ -130,6 +142,22 @@ def _(attempt):
     require(abs(share - 0.9) > 0.02, "That drops nine of ten: drop where the random number is *below* `drop`.")
     require(abs(share - 0.1) < 0.02, "About a tenth of the labels should be dropped at drop = 0.1.")
     require((attempt(labels, 10, 1.0) == 10).all(), "At drop = 1 every label is dropped.")
+    require((attempt(labels, 7, 1.0) == 7).all(), "The null label is the number `null`, which need not be 10.")
+    _row_by_row(attempt)
+
+
+def _row_by_row(attempt):
+    """Each row is decided by itself: by chance, whatever the others are, and anew in every batch."""
+    small = torch.stack([attempt(torch.tensor([1, 1, 2, 3]), 10, 0.5) == 10 for _ in range(1000)]).double()
+    require((small - small[0]).any(), "It is the same rows every time: draw new random numbers in each call.")
+    chosen = (
+        "Every row has the same chance, 1 in 2 here, wherever it stands: compare torch.rand(len(labels)) to `drop`."
+    )
+    require(((small.mean(0) - 0.5).abs() < 0.1).all(), chosen)
+    counted = (
+        "The rows depend on each other: draw a number for each row, not for each label, nor a fixed count of rows."
+    )
+    require(small.sum(1).unique().numel() > 2 and not torch.equal(small[:, 0], small[:, 1]), counted)
 
 
 @exercise(
@@ -189,19 +217,28 @@ def _(attempt):
         require(isinstance(cond, torch.Tensor), "A label for each picture, the null label too: torch.full_like.")
         return _half(x, t, cond**2)  # not linear in the label, as no network is
 
-    got = shaped(attempt(denoise, first, second, 10, 3.0)(x, t), x.shape, "One estimate for each picture.")
+    guided = attempt(denoise, first, second, 10, 3.0)
+    require(callable(guided), "Return the inner function, guided(x, t): guidance makes a denoiser out of a denoiser.")
+    got = shaped(guided(x, t), x.shape, "One estimate for each picture.")
     a, b, null = (denoise(x, t, label) for label in (first, second, torch.full((3,), 10)))
     between, right = denoise(x, t, (first + second) // 2), null + 3 * ((a + b) / 2 - null)
-    slips = {
+    slips = _wrong_pairs(a, b, null) | {
+        "Average the two estimates; an average of two labels is a third label.": null + 3 * (between - null)
+    }
+    close(got, right, "Not without + scale (the mean of both estimates - without).", slips=slips)
+
+
+def _wrong_pairs(a, b, null) -> dict:
+    """Hint -> what this slip makes of the three estimates at scale 3."""
+    return {
         "Each label pulls with half of the scale.": null + 3 * (a - null) + 3 * (b - null),
-        "Average the two estimates; an average of two labels is a third label.": null + 3 * (between - null),
         "That moves from one label to the other: both start from the null label's estimate.": a + 3 * (b - a),
         "The second label took the null label's place: that moves away from it.": b + 3 * (a - b),
         "Two guided estimates are averaged, not added.": 2 * null + 3 * (a - null) + 3 * (b - null),
         "The scale is off by one: start from the null label's estimate.": (a + b) / 2 + 3 * ((a + b) / 2 - null),
         "Where is the null label's estimate?": 3 * (a + b) / 2,
+        "The *mean* of the two labelled estimates: divide their sum by 2.": null + 3 * (a + b - null),
     }
-    close(got, right, "Not without + scale (the mean of both estimates - without).", slips=slips)
 
 
 @exercise(
@@ -214,13 +251,13 @@ def _(attempt):
 )
 def _(attempt):
     schedule, x, x0, goal = cosine(), torch.randn(4, 1, 4, 4), torch.randn(4, 1, 4, 4), torch.randn(4, 1, 4, 4)
-    t = torch.tensor(0.6)
-    s = torch.tensor(0.5)
+    t, s = torch.tensor([0.6, 0.5])
     got = shaped(attempt(x, x0, _towards(goal), schedule, t, s, 2.0), x.shape, "A mean for each picture.")
     mean, std = schedule.posterior(x, x0, t, s)
     at_mean, at_x = (1 + s) * (goal - mean), (1 + t) * (goal - x)
     slips = {
         "The variance, std², multiplies the gradient.": mean + 2 * std * at_mean,
+        "The gradient is multiplied by scale and by the step's variance, std².": mean + 2 * at_mean,
         "That is the gradient at x. So does ADM's released code; the paper takes it at the mean.": mean
         + 2 * std**2 * at_x,
         "The gradient is taken at the mean, which is a picture at time s, not t.": mean

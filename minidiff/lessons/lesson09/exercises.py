@@ -4,7 +4,7 @@ import torch
 
 from minidiff.exercises import close, exercise, require, shaped
 from minidiff.lessons.lesson09 import solutions
-from minidiff.lessons.lesson09.probes import losses, sides, two
+from minidiff.lessons.lesson09.probes import held_slips, losses, sides, two
 from minidiff.schedule import cosine
 
 
@@ -27,6 +27,10 @@ def _(attempt):
     got = shaped(attempt(x, out, mu, log_var, 0.3), (), "One number: the mean over the pictures.")
     error, kl, slips = losses(out - x, mu, log_var, 0.3)
     close(got, error + kl, "Not mean d² + 10 mean d⁴ + beta KL / x[0].numel().", slips=slips)
+    part = (x[:, :, :4], out[:, :, :4], mu[:, :, :2], log_var[:, :, :2])
+    error, kl, _ = losses(part[1] - part[0], *part[2:], 0.1)
+    slips = {"Right for one beta: use the one that you are given.": error + 3 * kl}
+    close(attempt(*part, 0.1), error + kl, "Right for pictures of one size: use x[0].numel().", slips=slips)
     from minidiff.latent import KLAutoencoder
 
     model = KLAutoencoder(width=8, f=2, latent=2, beta=0.3)
@@ -34,6 +38,7 @@ def _(attempt):
     model.encode = lambda x: (mu, log_var - 40)  # so that drawing a code changes nothing
     got = attempt(x, model.decode(mu), mu, log_var - 40, 0.3)
     close(got, model.loss(x), "Not equal to minidiff's KLAutoencoder.loss.", rtol=1e-3)
+    require(got.requires_grad, "The loss has no slopes to learn from: no detach(), no torch.no_grad().")
 
 
 @exercise(
@@ -53,6 +58,9 @@ def _(attempt):
     channels = mu.std((0, 2, 3))
     slips = {
         "Where is the size?": 1 / mu.std(),
+        "Use the size that you are given, which is not always 0.25.": 0.25 / mu.std(),
+        "The larger the codes are, the smaller the factor: divide by their deviation.": 0.5 * mu.std(),
+        "The standard deviation of all numbers together, not that of the first picture.": 0.5 / mu[0].std(),
         "Turned around: codes are *multiplied* by the factor.": mu.std() / 0.5,
         "Divide by the standard deviation, not by its square.": 0.5 / mu.var(),
         "The deviation is counted from the mean: not the root of the mean square.": 0.5 / mu.square().mean().sqrt(),
@@ -91,6 +99,9 @@ def _(attempt):
 
     wanted = attend(q[:, None], k[:, None], v[:, None], mask)[:, 0]
     close(out, wanted, "Not equal to minidiff.nn.attend.", rtol=1e-3)
+    narrow = attempt(q[..., :5], k[..., :5], v[..., :5], mask)[1]
+    wanted = solutions.cross_attention(q[..., :5], k[..., :5], v[..., :5], mask)[1]
+    close(narrow, wanted, "Right for d = 8 only: take d from q, q.shape[-1].", rtol=1e-3)
 
 
 def _read_by(q, k, v, mask, weights):
@@ -141,9 +152,19 @@ def _(attempt):
         "Only noise: the picture has no say. That is strength 1.": eps,
     }
     close(x, alpha * z + sigma * eps, "Not z under the noise of t = strength.", slips=slips, rtol=1e-3)
-    require(
-        len(attempt(z, 0.01, 20, schedule, eps)[1]) == 2, "However small the strength, at least one step: two times."
-    )
+    _other_strengths(attempt, z, schedule, eps)
+
+
+def _other_strengths(attempt, z, schedule, eps) -> None:
+    least = attempt(z, 0.01, 20, schedule, eps)[1]
+    require(len(least) == 2, "However small the strength, at least one step: two times.")
+    for strength, n in ((0.27, 3), (0.23, 2)):  # of 10 steps: 2.7 is rounded up, 2.3 down
+        t = attempt(z, strength, 10, schedule, eps)[1]
+        require(
+            len(t) == n + 1,
+            f"Rounded: {10 * strength:.1f} steps are {n}, by round(), and {n} steps have {n + 1} times.",
+        )
+        close(t, torch.linspace(strength, 0, n + 1), "From the strength itself to 0, in equal steps.", rtol=1e-4)
 
 
 @exercise(
@@ -161,18 +182,12 @@ def _(attempt):
     (known, x), t, mask = torch.randn(2, 2, 4, 4, 4), torch.tensor(0.7), torch.rand(2, 1, 4, 4) < 0.5
 
     def denoise(x, t):
-        return x / 2 + t
+        return x / 2 + t + x.square().mean((1, 2, 3), keepdim=True)  # each place sees all the others, as in a network
 
     held = attempt(denoise, known, mask)
     require(callable(held), "Return a denoiser, a function of (x, t), as guidance does.")
     got = shaped(held(x, t), x.shape, "An estimate for each code.")
-    slips = {
-        "The mask is turned around: True is to be painted anew.": torch.where(mask, known, denoise(x, t)),
-        "The network is to see x as it is: hold the estimate, not its input.": denoise(torch.where(mask, x, known), t),
-        "Nothing is held there: that is the estimate alone.": denoise(x, t),
-        "Where the code is known the *known* one is the estimate; 0 is none.": denoise(x, t) * mask,
-        "Where it is not known the estimate is the network's, not x.": torch.where(mask, x, known),
-    }
+    slips = held_slips(denoise, x, t, known, mask)
     close(got, torch.where(mask, denoise(x, t), known), "Not the estimate, with what is known.", slips=slips)
     close(got, keep_known(denoise, known, mask)(x, t), "Not equal to minidiff.latent.keep_known.")
 

@@ -46,7 +46,8 @@ def _(attempt):
     k = torch.randn(3, 5, 8)
     v = torch.randn(3, 5, 4)
     got = shaped(attempt(q, k, v), (3, 5, 4), "One row of v's width for each query.")
-    slips = {hint: value[:, 1:] for hint, value in probes.attention_slips(q, k, v).items()}
+    slips = probes.attention_slips(q, k, v) | _attention_slips(q, k, v)
+    slips = {hint: value[:, 1:] for hint, value in slips.items()}
     wanted = solutions.causal_attention(q, k, v)
     close(got[:, 1:], wanted[:, 1:], "Not softmax(q kᵀ / √d) v.", slips=slips)
     close(got[:, 0], v[:, 0], "The first token sees itself alone: its own value comes out. May a token see itself?")
@@ -54,6 +55,28 @@ def _(attempt):
 
     theirs = attend(q[:, None], k[:, None], v[:, None], causal=True)[:, 0]
     close(got, theirs, "Not equal to minidiff.nn.attend with causal=True.")
+    q, k, v = torch.randn(3, 2, 4, 6)
+    wanted = solutions.causal_attention(q, k, v)
+    close(attempt(q, k, v), wanted, "Take L and d from q's shape: they are not always 5 and 8.")
+
+
+def _attention_slips(q, k, v):
+    """hint -> what comes out of causal attention with that slip in the scores."""
+    scores = q @ k.mT
+    further = torch.ones_like(scores).triu(2).bool()
+    later = torch.ones_like(scores).triu(1).bool()
+    d = q.shape[2]
+    return {
+        "Token i still sees token i + 1: hide the keys from triu(1) on, not triu(2).": (scores / d**0.5)
+        .masked_fill(further, -torch.inf)
+        .softmax(2)
+        @ v,
+        "Divide by the root of d, not by d.": (scores / d).masked_fill(later, -torch.inf).softmax(2) @ v,
+        "Rows belong to queries and columns to keys: q @ k.mT.": (scores.mT / d**0.5)
+        .masked_fill(later, -torch.inf)
+        .softmax(2)
+        @ v,
+    }
 
 
 @exercise(
@@ -116,10 +139,23 @@ def _(attempt):
         attempt(logits, ids),
         solutions.next_token_loss(logits, ids),
         "Not the mean over captions of the summed −log p of each next token.",
-        slips=probes.loss_slips(logits, ids),
+        slips=probes.loss_slips(logits, ids) | _loss_slips(logits, ids),
     )
     logits = logits.requires_grad_()
     require(attempt(logits, ids).requires_grad, "The loss has lost its gradient: no detach and no .item() here.")
+
+
+def _loss_slips(logits, ids):
+    """hint -> the loss with that slip in how the nats are added up."""
+    nats = F.cross_entropy(logits[:, :-1].transpose(1, 2), ids[:, 1:], ignore_index=0, reduction="none")
+    rolled = F.cross_entropy(logits.transpose(1, 2), ids.roll(-1, 1), ignore_index=0, reduction="none")
+    return {
+        "That is nats a token, caption by caption: add up, and do not divide by a caption's length.": (
+            nats.sum(1) / (ids[:, 1:] > 0).sum(1)
+        ).mean(),
+        "Add up over the tokens of a caption, dim 1, and average over the captions.": nats.sum(0).mean(),
+        "A roll brings the start to the end: the last logits predict nobody, so drop them.": rolled.sum(1).mean(),
+    }
 
 
 @exercise(
@@ -159,7 +195,11 @@ def _(attempt):
 def _(attempt):
     places = torch.randn(5, 7)
     got = shaped(attempt(places), (5, 5), "A cosine for each pair of places.")
-    slips = {"Those are products, not cosines: divide by the lengths first.": places @ places.T}
+    columns = places / places.norm(dim=0)
+    slips = {
+        "Those are products, not cosines: divide by the lengths first.": places @ places.T,
+        "Divide by the length of each row, dim=1: a row is one place.": columns @ columns.T,
+    }
     close(got, F.cosine_similarity(places[:, None], places[None], dim=2), "Not the cosines.", slips=slips)
 
 

@@ -28,6 +28,11 @@ def _(attempt):
 
     wanted = contrastive(5 * image @ text.T)
     close(got, wanted, "Not the mean of two cross-entropies over scale × cosine.", slips=_loss_slips(image, text))
+    image, text = probes11.towers(4)
+    wanted = contrastive(2 * image @ text.T)
+    got = attempt(image.requires_grad_(), text, 2.0)
+    close(got, wanted, "Use the batch and the scale that you are given.")
+    require(got.requires_grad, "The loss has lost its gradient: no detach and no .item() here.")
 
 
 def _loss_slips(image, text):
@@ -115,6 +120,7 @@ def _(attempt):
         "That is the first template alone.": every[:, 0],
         "The label never reached the template: template.format(label).": unfilled.expand(3, 7),
         "Those are the bare labels, without any template.": encode(labels),
+        "A row is one label: normalise along dim=1.": F.normalize(every.mean(1), dim=0),
     }
     close(got, F.normalize(every.mean(1), dim=1), "Not the normalised mean over the templates.", slips=slips)
     from minidiff.clip import classifier
@@ -145,6 +151,8 @@ def _(attempt):
     got = shaped(got, (3,), "One number for each picture, with its own caption alone: (B,).")
     close(got, wanted, "Not scale × cosine.", slips=_log_prob_slips(clip, ids, x, wanted))
     require(got.requires_grad, "The gradient by the picture is lost: no no_grad, no detach around encode_image.")
+    clip.scale = torch.tensor(2.5)
+    close(attempt(clip, ids)(x, t), wanted * 2.5 / 6, "Use clip.scale: each CLIP has learned its own.")
 
 
 def _log_prob_slips(clip, ids, x, wanted):
@@ -183,6 +191,7 @@ def _(attempt):
     from minidiff.clip import contrastive
 
     close(got, contrastive(logits, equal.all(2)), "Not the loss with the twins' logits at −∞.", slips=slips)
+    close(attempt(image, text, ids, 2.0), contrastive(logits / 2, equal.all(2)), "Use the scale that you are given.")
 
 
 @exercise(
@@ -204,25 +213,26 @@ def _(attempt):
         "Not the mean of both questions.",
         slips=_hard_slips(image, text, hard),
     )
+    wanted = probes11.with_hard(image, text, hard, scale=2.0)
+    close(attempt(image, text, hard, 2.0), wanted, "Use the scale that you are given.")
 
 
 def _hard_slips(image, text, hard):
     """hint -> the loss with hard captions at scale 4 with that slip."""
     logits, every = 4 * image @ text.T, 4 * image @ torch.cat([text, hard]).T
     own = torch.arange(len(image))
+    asked = F.cross_entropy(every, own)
     beside = torch.cat([logits, 4 * (image * hard).sum(1, keepdim=True)], dim=1)
     back = F.cross_entropy(logits.T, own)
+    one = F.cross_entropy(beside, own)
+    first = F.cross_entropy(every.roll(len(hard), 1), own)
+    all_ask = F.cross_entropy(every.T, own.repeat(2))
     return {
         "That is the plain loss: the hard captions are missing.": probes11.both_ways(logits, logits),
-        "That asks the pictures only: each caption looks for its picture too.": F.cross_entropy(every, own),
-        "Each picture has to refuse all hard captions of the batch, not only the one in its own row.": (
-            F.cross_entropy(beside, own) + back
-        )
-        / 2,
-        "The mean of both questions, not their sum.": F.cross_entropy(every, own) + back,
+        "That asks the pictures only: each caption looks for its picture too.": asked,
+        "Each picture has to refuse all hard captions of the batch, not only the one in its own row.": (one + back) / 2,
+        "The mean of both questions, not their sum.": asked + back,
         "Where is the scale?": probes11.with_hard(image, text, hard, scale=1.0),
-        "A hard caption belongs to no picture: leave it out of the captions' question.": (
-            F.cross_entropy(every, own) + F.cross_entropy(every.T, own.repeat(2))
-        )
-        / 2,
+        "The right classes are 0 to B - 1, so the captions come first: torch.cat([text, hard]).": (first + back) / 2,
+        "A hard caption belongs to no picture: leave it out of the captions' question.": (asked + all_ask) / 2,
     }

@@ -25,7 +25,16 @@ def _(attempt):
     got = shaped(attempt(layer, h, words), (2, 8, 3, 4), "A picture comes in and one of the same shape goes out.")
     wanted = layer(h, None, words)
     slips = probes.transformer_slips(layer, h, words)
+    slips["A reshape mixes pixels and channels: flatten(2).mT, and .mT.unflatten back."] = _reshaped(layer, h, words)
     close(got, wanted, "Not equal to minidiff's SpatialTransformer.", slips=slips, rtol=1e-5, atol=1e-6)
+
+
+def _reshaped(layer, h, words):
+    """What comes out if `reshape` makes the tokens of the picture, and the picture of the tokens."""
+    B, C, H, W = h.shape
+    mixed = layer.norm(h).reshape(B, H * W, C).mT.unflatten(2, (H, W))
+    found = probes.through(layer, mixed, words, first=False, residual=False)
+    return h + found.flatten(2).mT.reshape(h.shape)
 
 
 @exercise(
@@ -42,13 +51,14 @@ def _(attempt):
 def _(attempt):
     got = shaped(torch.as_tensor(attempt(20)), (21,), "20 steps need 21 times: from each to the next.").double()
     right = solutions.leading_times(20).double()
-    last = right[-1:]
+    walk, last = right[:-1], right[-1:]
+    early, rising = torch.cat([walk - 0.001, last]), torch.cat([walk.flip(0), last])
     slips = {
-        "That is one step of the original too early: its step i is our time (i + 1) / 1000.": torch.cat(
-            [right[:-1] - 0.001, last]
-        ),
-        "They end at 1/1000 and not at 0: what x is there counts as the picture.": torch.cat([right[:-1], 0 * last]),
+        "That is one step of the original too early: its step i is our time (i + 1) / 1000.": early,
+        "They end at 1/1000 and not at 0: what x is there counts as the picture.": torch.cat([walk, 0 * last]),
         "They fall: the noisiest comes first.": right.flip(0),
+        "They fall all the way to 1/1000: the noisiest of the steps comes first.": rising,
+        "A time lies between 0 and 1: divide the step by 1000.": 1000 * right,
         "Those are the trailing times, which begin at 1.": torch.linspace(1, 0, 21, dtype=torch.float64),
     }
     close(got, right, "Not (k ratio + 2) / 1000 for k = steps - 1 ... 0, and then 1/1000.", slips=slips)
@@ -82,8 +92,11 @@ def _(attempt):
         slips = {
             hint: probes.draw_with(probes.Quick(), prompts, z, t, 3.0, **how) for hint, how in _DRAWN_WRONGLY.items()
         }
+        further = probes.draw_with(probes.Quick(), prompts, z, t, 4.0)
+    slips["Guidance starts from `without`: without + scale * (with words - without)."] = further
     slips["The walk ends at the last time: do not go on to 0."] = _to_zero(prompts, z, t)
     close(got, wanted, "Not the guided walk along t, decoded.", slips=slips, rtol=1e-3, atol=1e-4)
+    require(got.dtype == z.dtype, "The schedule answers in float64: make z float32 again, `.float()`, at every step.")
     require(model.read_times <= 2, "The texts are read again at every step: read them once, before the loop.")
     with torch.no_grad():
         plain = attempt(probes.Quick(), prompts, z, t[:2], 1.0)
@@ -115,8 +128,10 @@ def _to_zero(prompts, z, t):
     ),
 )
 def _(attempt):
-    got = attempt([5, 6, 7], 10, 90, 91)
+    given = [5, 6, 7]
+    got = attempt(given, 10, 90, 91)
     require(got is not None, "The result is None: is a `return` missing?")
+    require(given == [5, 6, 7], "That changes the list of ids it was given: make a new list, [start, *ids, end].")
     got = [int(token) for token in got]
     require(len(got) != 5, "No padding: the network was trained on rows that are always `length` long.")
     require(0 not in got, "Padding with 0: in CLIP's vocabulary that is the sign “!”. It pads with the end mark.")
@@ -241,5 +256,10 @@ def _(attempt):
         / (given[0] - given[-1]),
         "Those are the square roots: square them at the end.": (root - root[-1]) * root[0] / (root[0] - root[-1]),
         "Shifted alone: the first one has changed as well, so scale them back to it.": (root - root[-1]) ** 2,
+        "The first one is 1 now, but it should be what it was: times its own root.": (
+            (root - root[-1]) / (root[0] - root[-1])
+        )
+        ** 2,
+        "Only the last one has changed: shift and scale all of them.": torch.cat([given[:-1], 0 * given[-1:]]),
     }
     close(got, solutions.rescaled(given), "Not 0 at the end and unchanged at the start.", slips=slips, rtol=1e-5)

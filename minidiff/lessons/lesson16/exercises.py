@@ -46,6 +46,8 @@ def _wrong_targets(x0, sigma, eps) -> dict:
         "Ask the score at the noisy point, x0 + sigma eps.": half(torch.tanh(x0) + eps / sigma),
         "The half is missing.": 2 * half(s + eps / sigma),
         "Sum over the numbers of a row, do not average them.": half(s + eps / sigma) / x0[0].numel(),
+        "That is the loss times sigma²: here the plain one is wanted.": half(sigma * s + eps),
+        "Square the length of a row: it is not the norm itself.": (s + eps / sigma).flatten(1).norm(dim=1) / 2,
     }
 
 
@@ -63,9 +65,8 @@ def _(attempt):
     for step in (0.3, 0.02):
         got = shaped(attempt(x, score, step, z), (6, 2), "Keep the shape of x.")
         push = step / 2 * score
-        lost = (
-            "A factor √2 of the noise is lost: with a push of step/2 the noise has variance step, and deviation √step."
-        )
+        longer = x + 2 * push + (2 * step) ** 0.5 * z
+        lost = "A factor √2 of the noise is lost: with a push of step/2 the noise has deviation √step."
         slips = {
             "The sign: the score points uphill, where points are likelier.": x - push + step**0.5 * z,
             lost: x + push + (step / 2) ** 0.5 * z,
@@ -73,6 +74,8 @@ def _(attempt):
             "The push is half of the step, where the noise has variance step.": x + step * score + step**0.5 * z,
             "The noise has deviation √step: variances add up with time, deviations do not.": x + push + step * z,
             "Without noise the points climb to the tops and stay there.": x + push,
+            "The other way to write it, a step twice as long: here the push is step/2.": longer,
+            "Where is x? A step is added to it.": push + step**0.5 * z,
         }
         close(got, solutions.langevin_step(x, score, step, z), "Not x + step/2 score + √step z.", slips=slips)
 
@@ -102,23 +105,32 @@ def _(attempt):
     close(got, right, hint, slips=_wrong_ladders(pull, x, sigmas), rtol=1e-3, atol=1e-4)
 
 
-def _wrong_ladders(pull, x, sigmas) -> dict:
-    def walk(size, order=sigmas, each=4):
-        y, generator = x, seeded(1)
-        for sigma in order:
-            for _ in range(each):
-                z = torch.randn(y.shape, generator=generator)
-                y = solutions.langevin_step(y, pull(y, sigma), size(sigma), z)
-        return y
+def _ladder(pull, x, size, sigmas, each=4, again=False, asked=None):
+    """Down the sigmas by steps of size(sigma): from x at each level if `again`, by the score under `asked` if given."""
+    start, generator = x, seeded(1)
+    for sigma in sigmas:
+        x = start if again else x
+        for _ in range(each):
+            z = torch.randn(x.shape, generator=generator)
+            x = solutions.langevin_step(x, pull(x, asked or sigma), size(sigma), z)
+    return x
 
+
+def _wrong_ladders(pull, x, sigmas) -> dict:
+    walk = partial(_ladder, pull, x)
+    right = partial(walk, lambda sigma: 0.3 * sigma**2)
     return {
         "The step is not scaled: its size is step * sigma**2, or it is too large where the noise is small.": walk(
-            lambda sigma: 0.3
+            lambda sigma: 0.3, sigmas
         ),
-        "The size of a step grows with sigma squared, not with sigma.": walk(lambda sigma: 0.3 * sigma),
-        "Take `each` steps at every sigma, not one.": walk(lambda sigma: 0.3 * sigma**2, each=1),
-        "From the largest sigma to the smallest, in the order in which they come.": walk(
-            lambda sigma: 0.3 * sigma**2, sigmas[::-1]
+        "The size of a step grows with sigma squared, not with sigma.": walk(lambda sigma: 0.3 * sigma, sigmas),
+        "Take `each` steps at every sigma, not one.": right(sigmas, each=1),
+        "From the largest sigma to the smallest, in the order in which they come.": right(sigmas[::-1]),
+        "Each level starts where the one before has ended, not from the noise again.": right(sigmas, again=True),
+        "Ask for the score under the noise of this level: score(x, sigma).": right(sigmas, asked=sigmas[0]),
+        "`return` stands in a loop: all levels come before it.": right(sigmas[:1]),
+        "All `each` steps at one sigma, and then the next: the loop over the sigmas is the outer one.": right(
+            4 * sigmas, each=1
         ),
     }
 
@@ -145,6 +157,8 @@ def _(attempt):
             "The score's factor is g², the variance of the noise a unit of time.": x - (f * x - g * score) * dt + noise,
             "The noise has deviation g √dt, not g dt.": x - (f * x - g**2 * score) * dt + g * dt * z,
             "A factor √2 too much: the noise has variance g² dt.": x - (f * x - g**2 * score) * dt + 2**0.5 * noise,
+            "The noise is missing: + g √dt z.": x - (f * x - g**2 * score) * dt,
+            "g stands in the noise once: its deviation is g √dt.": x - (f * x - g**2 * score) * dt + g * noise,
         }
         hint = "Not x - (f x - g² score) dt + g √dt z."
         close(got, solutions.reverse_step(x, score, f, g, dt, z), hint, slips=slips)
@@ -167,6 +181,8 @@ def _(attempt):
             "The sign: the ODE is written forward in time, where points move downhill.": f * x + g**2 / 2 * score,
             "g is squared: it stands for a variance.": f * x - g / 2 * score,
             "The data shrink too: f x is missing.": -(g**2) / 2 * score,
+            "Only the score's part is halved.": (f * x - g**2 * score) / 2,
+            "The whole sign is turned: dx/dt is written forward in time.": g**2 / 2 * score - f * x,
         }
         close(attempt(x, score, f, g), solutions.flow_drift(x, score, f, g), "Not f x - g² score / 2.", slips=slips)
     _is_the_velocity(attempt)
@@ -195,8 +211,8 @@ def _is_the_velocity(attempt):
 def _(attempt):
     from minidiff.score import sliced_loss
 
-    score = partial(_bent, torch.randn(3, 3))
-    x = torch.randn(7, 3).requires_grad_()
+    mix, x = torch.randn(3, 3).requires_grad_(), torch.randn(7, 3).requires_grad_()
+    score = partial(_bent, mix)
     v = torch.randint(0, 2, (7, 3)) * 2.0 - 1
     got = shaped(attempt(score, x, v), (7,), "One loss for each row.")
     right = sliced_loss(score, x, v)
@@ -206,9 +222,12 @@ def _(attempt):
         "The first term is missing: |s|² / 2.": right - half,
         "The trace is added: minus it would make the score flee from the data.": 2 * half - right,
         "Multiply with v on both sides: v·(J v).": half + _one_side(score, x, v),
+        "Multiply s by v before you differentiate, too: v·(J v).": half + (_all_alike(score, x) * v).sum(1),
     }
     close(got, right, "Not |s|²/2 + v·(J v).", slips=slips)
     require(got.requires_grad, "The loss has lost its gradient: create_graph=True keeps it.")
+    trained, wanted = (torch.autograd.grad(loss.sum(), mix)[0] for loss in (got, right))
+    close(trained, wanted, "v·(J v) cannot be trained on: create_graph=True keeps its gradient.", rtol=1e-3)
 
 
 def _bent(mix, x):
@@ -218,6 +237,10 @@ def _bent(mix, x):
 
 def _one_side(score, x, v):
     return torch.autograd.grad((score(x) * v).sum(), x)[0].sum(1)
+
+
+def _all_alike(score, x):
+    return torch.autograd.grad(score(x).sum(), x)[0]
 
 
 @exercise(
@@ -237,14 +260,21 @@ def _(attempt):
         return solutions.langevin_step(x, torch.sin(x), size, z)
 
     ratio = z.norm(dim=1).mean() / torch.sin(x).norm(dim=1).mean()
-    slips = {
-        "The ratio is upside down: a long score asks for a small step.": moved(4 * (0.16 / ratio) ** 2),
-        "The ratio and snr are squared.": moved(4 * 0.16 * ratio),
-        "The factor is 4 for a push of half the step; the paper's 2 is for a whole one.": moved(
-            2 * (0.16 * ratio) ** 2
-        ),
-    }
+    slips = {hint: moved(size) for hint, size in _wrong_sizes(z, torch.sin(x), ratio).items()}
     close(got, moved(4 * (0.16 * ratio) ** 2), "Not a step of size 4 (snr |z| / |s|)².", slips=slips)
+    close(attempt(torch.sin, x, 0.3, z), moved(4 * (0.3 * ratio) ** 2), "With another `snr` the size is another.")
+
+
+def _wrong_sizes(z, s, ratio) -> dict:
+    rows = z.norm(dim=1) / s.norm(dim=1)
+    return {
+        "The ratio is upside down: a long score asks for a small step.": 4 * (0.16 / ratio) ** 2,
+        "The ratio and snr are squared.": 4 * 0.16 * ratio,
+        "The factor is 4 for a push of half the step; the paper's 2 is for a whole one.": 2 * (0.16 * ratio) ** 2,
+        "The factor 4 is missing.": (0.16 * ratio) ** 2,
+        "Average the lengths over the batch: one size for all rows.": 4 * (0.16 * rows[:, None]) ** 2,
+        "Average the lengths of the rows, norm(dim=1).mean().": 4 * (0.16 * z.norm() / s.norm()) ** 2,
+    }
 
 
 @exercise(
@@ -259,16 +289,20 @@ def _(attempt):
 def _(attempt):
     from minidiff.score import precondition
 
-    sigma = torch.tensor([0.01, 0.3, 1.0, 7.0])
-    for sigma_data in (0.5, 1.3):
+    for sigma, sigma_data in ((torch.tensor([0.01, 0.3, 1.0, 7.0]), 0.5), (torch.tensor([2.0]), 1.3)):
         got = attempt(sigma, sigma_data)
         require(isinstance(got, tuple | list) and len(got) == 3, "Return three things: c_skip, c_out, c_in.")
         skip, out, into, _ = precondition(sigma, sigma_data)
-        close(got[2], into, "Not 1 / √(sigma² + sigma_data²).", slips={"c_in has a root: a deviation.": into**2})
-        turned = {"They have changed places: without noise c_skip is 1, and D(x) = x.": 1 - skip}
-        close(got[0], skip, "Not sigma_data² / (sigma² + sigma_data²).", slips=turned)
-        rootless = {
+        slips = {"c_in has a root: a deviation.": into**2, "The order is c_skip, c_out, c_in.": out}
+        close(got[2], into, "Not 1 / √(sigma² + sigma_data²).", slips=slips)
+        slips = {
+            "They have changed places: without noise c_skip is 1, and D(x) = x.": 1 - skip,
+            "c_skip has no root: it is a ratio of variances.": skip.sqrt(),
+        }
+        close(got[0], skip, "Not sigma_data² / (sigma² + sigma_data²).", slips=slips)
+        slips = {
             "c_out has a root below the line.": out * into,
             "Without noise there is nothing to add: c_out is 0.": skip.sqrt(),
+            "sigma_data is missing in c_out.": out / sigma_data,
         }
-        close(got[1], out, "Not sigma sigma_data / √(sigma² + sigma_data²).", slips=rootless)
+        close(got[1], out, "Not sigma sigma_data / √(sigma² + sigma_data²).", slips=slips)

@@ -13,10 +13,12 @@ from minidiff.lessons.lesson04.solutions import (
 )
 
 
-def play(generator, discriminator, optimisers, x, *, cut=False, zero=True, together=False):
-    fake = generator(torch.randn(len(x), 2))
-    d_loss = discriminator_loss(discriminator(x), discriminator(fake.detach()))
-    late = generator(torch.randn(len(x), 2))
+def play(
+    generator, discriminator, optimisers, x, *, cut=False, zero=True, together=False, detach=True, raw=False, codes=None
+):
+    fake = generator(torch.randn(codes or len(x), 2))
+    d_loss = discriminator_loss(discriminator(x), discriminator(fake.detach() if detach else fake))
+    late = generator(torch.randn(codes or len(x), 2))
     early = generator_loss(discriminator(late))
     if zero:
         optimisers[0].zero_grad()
@@ -33,7 +35,7 @@ def play(generator, discriminator, optimisers, x, *, cut=False, zero=True, toget
     else:
         g_loss.backward()
     optimisers[1].step()
-    return d_loss.detach(), g_loss.detach()
+    return (d_loss, g_loss) if raw else (d_loss.detach(), g_loss.detach())
 
 
 def penalty(critic, real, fake, *, rows=1, graph=True, mean=False, power=2):
@@ -65,6 +67,31 @@ def tenth_of_all(x, means, std):
     return int((counts >= 0.1 * len(x)).sum()), coverage(x, means, std)[1]
 
 
+def one_mean(critic, real, fake):
+    x = (torch.rand(len(real), 1) * (real - fake) + fake).detach().requires_grad_()
+    (slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    return (slope.norm(dim=1).mean() - 1) ** 2
+
+
+def squared_distance(x, means, std):
+    distance = torch.cdist(x, means).min(1).values
+    return coverage(x, means, std)[0], (distance**2 < 3 * std).float().mean().item()
+
+
+def tenth_by_heart(x, means, std):
+    distance, nearest = torch.cdist(x, means).min(1)
+    counts = torch.bincount(nearest[distance < 3 * std], minlength=len(means))
+    return int((counts >= 2.5).sum()), coverage(x, means, std)[1]
+
+
+def no_length(weight, steps=20):
+    u = torch.ones(len(weight))
+    for _ in range(steps):
+        v = weight.T @ u
+        u = weight @ v
+    return weight / (u @ weight @ v)
+
+
 def one_sided(critic, real, fake):
     at = torch.rand(len(real), 1)
     x = (at * real + (1 - at) * fake).detach().requires_grad_()
@@ -82,17 +109,31 @@ PLANTED = {
         lambda real, fake: discriminator_loss(fake, real),
         lambda real, fake: -F.logsigmoid(real).mean() - F.logsigmoid(fake).mean(),
         lambda real, fake: -torch.sigmoid(real).log().mean() - (1 - torch.sigmoid(fake)).log().mean(),
+        lambda real, fake: F.softplus(real).mean() + F.softplus(fake).mean(),
+        lambda real, fake: F.softplus(-real).mean() - F.softplus(fake).mean(),
+        lambda real, fake: F.softplus(-real).mean(),
+        lambda real, fake: F.softplus(fake).mean(),
+        lambda real, fake: discriminator_loss(real, fake).detach(),
+        lambda real, fake: discriminator_loss(real.clamp(-20, 20), fake.clamp(-20, 20)),
+        lambda real, fake: (F.softplus(-real).sum() + F.softplus(fake).sum()) / 12,  # B by heart
     ],
     "04.generator_loss": [
         minimax_loss,
         lambda fake: -generator_loss(fake),
         lambda fake: -minimax_loss(fake),
+        lambda fake: F.softplus(-fake).sum(),
+        lambda fake: -fake.mean(),
+        lambda fake: generator_loss(fake).detach(),
+        lambda fake: generator_loss(fake.clamp(-20, 20)),
     ],
     "04.play": [
         lambda *args: play(*args, cut=True),
         lambda *args: play(*args, zero=False),
         lambda *args: play(*args, together=True),
         lambda *args: play(*args)[::-1],
+        lambda *args: play(*args, detach=False),
+        lambda *args: play(*args, raw=True),
+        lambda *args: play(*args, codes=16),  # B by heart
     ],
     "04.gradient_penalty": [
         lambda *args: penalty(*args, rows=2),
@@ -100,16 +141,25 @@ PLANTED = {
         lambda *args: penalty(*args, power=1),
         one_place,
         one_sided,
+        one_mean,
         lambda *args: penalty(*args, graph=False).detach(),
     ],
-    "04.coverage": [any_mode, tenth_of_all, within_one],
-    "04.minimax": [generator_loss, lambda fake: -minimax_loss(fake)],
+    "04.coverage": [any_mode, tenth_of_all, within_one, squared_distance, tenth_by_heart],
+    "04.minimax": [
+        generator_loss,
+        lambda fake: -minimax_loss(fake),
+        lambda fake: -generator_loss(fake),
+        lambda fake: minimax_loss(fake).detach(),
+        lambda fake: minimax_loss(fake.clamp(-20, 20)),
+    ],
     "04.hinge": [
         lambda real, fake: (F.relu(1 + real).mean() + F.relu(1 - fake).mean(), -fake.mean()),
         lambda real, fake: (F.relu(1 - real).mean() + F.relu(1 - fake).mean(), -fake.mean()),
         lambda real, fake: (hinge_losses(real, fake)[0], F.relu(1 - fake).mean()),
+        lambda real, fake: hinge_losses(real, fake)[::-1],
+        lambda real, fake: (hinge_losses(real, fake)[0], fake.mean()),
     ],
-    "04.spectral": [lambda weight, steps=20: weight / weight.norm(), svd_at_once],
+    "04.spectral": [lambda weight, steps=20: weight / weight.norm(), svd_at_once, no_length],
     "04.truncate": [
         lambda n, code, threshold: torch.randn(n, code).clamp(-threshold, threshold),
         lambda n, code, threshold: (torch.randn(n, code) * threshold / 4).clamp(-threshold, threshold),

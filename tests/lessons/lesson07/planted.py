@@ -27,6 +27,10 @@ def step(x, x0, noise, up, alpha_t, sigma_t, alpha_s, sigma_s, *, root=0.5, keep
     return (scale or alpha_s) * x0 + left * eps + up * noise
 
 
+def deviations_subtracted(x, x0, noise, up, alpha_t, sigma_t, alpha_s, sigma_s):
+    return alpha_s * x0 + (sigma_s - up) * (x - alpha_t * x0) / sigma_t + up * noise
+
+
 def from_table(x, eps, table, i, j, root=0.5):
     x0 = (x - (1 - table[i]) ** root * eps) / table[i] ** root
     return table[j] ** root * x0 + (1 - table[j]) ** root * eps
@@ -48,6 +52,11 @@ def asks_ahead(denoise, x, times, schedule):
     for t, s in zip(times, times[1:]):
         x = ddim_step(x, denoise(x, s), 0.0, 0.0, *schedule(t), *schedule(s))
     return x
+
+
+def noise_in_the_end(denoise, x, times, schedule):
+    x, (alpha, sigma) = encode(denoise, x, times, schedule), schedule(times[-1])
+    return (x - alpha * denoise(x, times[-1])) / sigma
 
 
 def not_divided(a, b, share):
@@ -77,6 +86,7 @@ PLANTED = {
         lambda *args: added(*args, posterior=False),  # sigma-hat
         lambda *args: added(*args, turned=True),
         lambda eta, *points: added(1.0, *points),  # eta forgotten
+        lambda eta, alpha_t, sigma_t, alpha_s, sigma_s: eta * sigma_s / sigma_t * (sigma_t**2 - sigma_s**2) ** 0.5,
     ],
     "07.step": [
         lambda *args: step(*args, root=1),  # a missing square root
@@ -84,10 +94,13 @@ PLANTED = {
         lambda *args: step(*args, scale=args[4]),  # alpha of t
         lambda *args: step(*args, scale=args[4] / args[6]),  # one step's alpha where alpha_bar's root belongs
         lambda x, x0, noise, up, *points: ddim_step(x, x0, 0 * noise, up, *points),
+        deviations_subtracted,
+        lambda x, x0, noise, up, *points: ddim_step(x, x0, noise, up, *points[2:], *points[2:]),  # eps found at s
     ],
     "07.sample": [
         stops_early,
         one_noise,
+        lambda denoise, x, times, schedule, eta=0.0, generator=None: asks_ahead(denoise, x, times, schedule),
         lambda denoise, x, times, schedule, eta=0.0, generator=None: ddim(denoise, x, times, schedule),
     ],
     "07.times": [
@@ -115,6 +128,7 @@ PLANTED = {
         lambda denoise, x, times, schedule: encode(denoise, x, times.flip(0), schedule),
         asks_ahead,
         lambda denoise, x, times, schedule: x,
+        noise_in_the_end,
     ],
     "07.paper_step": [
         lambda x, eps, betas, i, j: from_table(x, eps, 1 - betas, i, j),  # alpha where alpha_bar belongs
@@ -127,5 +141,6 @@ PLANTED = {
         euler,
         heun_doubled,
         lambda *args: heun_step(*args) + euler(*args) - args[1],  # from the end of the first step
+        lambda denoise, x, t, *rest: heun_step(lambda y, _: denoise(y, t), x, t, *rest),  # asks at t twice
     ],
 }

@@ -29,6 +29,16 @@ def in_place(labels, null, drop):
     return labels
 
 
+def asks_the_callers_x(denoise, log_prob, schedule, scale):
+    def guided(x, t):
+        alpha, sigma = schedule(t, like=x)
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(log_prob(x.requires_grad_(), t).sum(), x)
+        return denoise(x, t) + scale * sigma**2 / alpha * gradient
+
+    return guided
+
+
 def threshold(own=True, least=1.0, divide=True, absolute=True, cut=True):
     def dynamic_threshold(x0, quantile):
         size = x0.flatten(1).abs() if absolute else x0.flatten(1)
@@ -79,17 +89,26 @@ PLANTED = {
         by_classifier(at=lambda t: 0 * t),  # as if the classifier never saw noise
         by_classifier(reduce=torch.mean),
         by_classifier(grad=torch.no_grad),
+        asks_the_callers_x,
+        lambda denoise, log_prob, schedule, scale: by_classifier(sign=-1, power=1, divide=False)(
+            denoise, log_prob, schedule, scale
+        ),  # the formula for the noise
     ],
     "08.cfg": [
         without_classifier(lambda label, null, scale: label + scale * (label - null)),  # the paper's w, off by one
         without_classifier(lambda label, null, scale: null - scale * (label - null)),
         without_classifier(lambda label, null, scale: label + scale * (null - label)),
         without_classifier(lambda label, null, scale: label),
+        without_classifier(lambda label, null, scale: null),
+        without_classifier(lambda label, null, scale: null + scale * label),
     ],
     "08.drop_labels": [
         in_place,
         lambda labels, null, drop: torch.where(torch.rand(len(labels)) > drop, null, labels),
         lambda labels, null, drop: torch.where(torch.rand(()) < drop, null, labels),  # all or none
+        lambda labels, null, drop: torch.where(torch.rand(len(labels)) < drop, 10, labels),  # a null of its own
+        lambda labels, null, drop: torch.where(torch.arange(len(labels)) < drop * len(labels), null, labels),
+        lambda labels, null, drop: torch.where(torch.randperm(len(labels)) < drop * len(labels), null, labels),
     ],
     "08.dynamic_threshold": [
         threshold(least=0.0),
@@ -109,10 +128,12 @@ PLANTED = {
         pulls(lambda f, a, b, null, scale: 2 * f(null) + scale * (f(a) + f(b) - 2 * f(null))),
         pulls(lambda f, a, b, null, scale: (1 + scale) * (f(a) + f(b)) / 2 - scale * f(null)),
         pulls(lambda f, a, b, null, scale: scale * (f(a) + f(b)) / 2),
+        pulls(lambda f, a, b, null, scale: f(null) + scale * (f(a) + f(b) - f(null))),
         one_null_for_all,
     ],
     "08.adm_mean": [
         adm(power=1),
+        adm(power=0),
         adm(at="x", late=True),  # as ADM's code does
         adm(late=True),
         adm(at="x0"),

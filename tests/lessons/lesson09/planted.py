@@ -1,5 +1,7 @@
 """Lesson 09's planted bugs: each must be told apart by a hint of its own."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -35,9 +37,9 @@ def reads(divide=lambda d: d**0.5, dim=2, hide="before", two=True):
     return cross_attention
 
 
-def noised(mix, start=lambda strength: strength, share=True, least=1):
+def noised(mix, start=lambda strength: strength, share=True, least=1, whole=round):
     def half_noised(z, strength, steps, schedule, eps):
-        count = max(least, round(strength * steps)) if share else steps
+        count = max(least, whole(strength * steps)) if share else steps
         t = torch.linspace(start(strength), 0, count + 1, dtype=torch.float64)
         return mix(z, strength, schedule, eps), t
 
@@ -108,6 +110,9 @@ PLANTED = {
         loss(error=lambda a, b: F.mse_loss(a, b) + ((a - b) ** 4).mean()),
         loss(error=lambda a, b: F.mse_loss(a, b) + 10 * F.mse_loss(a, b) ** 2),
         loss(factor=0),
+        loss(per=lambda x, mu: 192),  # x[0].numel() by heart
+        loss(of_kl=lambda beta: 0.3),
+        lambda *given: loss()(*given).detach(),
     ],
     "09.measure": [
         lambda mu, size: 1 / mu.std(),
@@ -123,6 +128,7 @@ PLANTED = {
     "09.cross_attention": [
         reads(divide=lambda d: 1),
         reads(divide=lambda d: d),
+        reads(divide=lambda d: 8**0.5),  # d by heart
         reads(dim=1),
         reads(hide="never"),
         reads(hide="zero"),
@@ -140,12 +146,15 @@ PLANTED = {
         noised(lambda z, strength, schedule, eps: z),
         noised(lambda z, strength, schedule, eps: eps),
         noised(right, least=0),
+        noised(right, whole=int),
+        noised(right, whole=math.ceil),
         lambda *given: noised(right)(*given)[0],
         lambda *given: noised(right)(*given)[::-1],
     ],
     "09.keep_known": [
         held(lambda denoise, known, mask, x, t: torch.where(mask, known, denoise(x, t))),
         held(lambda denoise, known, mask, x, t: denoise(torch.where(mask, x, known), t)),
+        held(lambda denoise, known, mask, x, t: torch.where(mask, denoise(torch.where(mask, x, known), t), known)),
         held(lambda denoise, known, mask, x, t: denoise(x, t)),
         held(lambda denoise, known, mask, x, t: denoise(x, t) * mask),
         held(lambda denoise, known, mask, x, t: torch.where(mask, x, known)),

@@ -97,6 +97,10 @@ PLANTED = {
         attention(dim=1),
         zero_after,
         itself_hidden,
+        attention(mask=lambda length: torch.ones(length, length).triu(2).bool()),
+        attention(mask=lambda length: torch.ones(5, 5).triu(1).bool()),
+        lambda q, k, v: attention()(k, q, v),
+        lambda q, k, v: attention()(q / math.sqrt(q.shape[2]), k, v),
     ],
     "10.patches": [
         lambda x, size: x.reshape(len(x), -1, x.shape[1] * size * size),
@@ -172,6 +176,9 @@ PLANTED |= {
         lambda logits, ids: nats(logits[:, :-1], ids[:, 1:], ignore_index=-1).sum(1).mean(),
         lambda logits, ids: F.cross_entropy(logits[:, :-1].transpose(1, 2), ids[:, 1:], ignore_index=0),
         lambda logits, ids: nats(logits[:, :-1], ids[:, 1:]).mean(),
+        lambda logits, ids: nats(logits[:, :-1], ids[:, 1:]).sum(0).mean(),
+        lambda logits, ids: (nats(logits[:, :-1], ids[:, 1:]).sum(1) / (ids[:, 1:] > 0).sum(1)).mean(),
+        lambda logits, ids: nats(logits, ids.roll(-1, 1)).sum(1).mean(),
         lambda logits, ids: nats(logits[:, :-1], ids[:, 1:]).sum(1).mean().detach(),
     ],
     "10.embed": [
@@ -179,7 +186,10 @@ PLANTED |= {
         lambda ids, words, places: words[ids] + places[ids],
         lambda ids, words, places: words[ids] + places[1 : ids.shape[1] + 1],
     ],
-    "10.likeness": [lambda places: places @ places.T],
+    "10.likeness": [
+        lambda places: places @ places.T,
+        lambda places: F.normalize(places, dim=0) @ F.normalize(places, dim=0).T,
+    ],
     "10.padding": [
         padded(lambda scores, real: scores.softmax(2)),
         padded(lambda scores, real: scores.softmax(2) * real[:, None]),

@@ -92,6 +92,8 @@ PLANTED = {
         loss(-0.5, -0.5),
         pull_only,
         softmax_twice,
+        lambda image, text, scale: loss()(image, text, scale).detach(),
+        lambda image, text, scale: loss()(image, text, 5.0),
     ],
     "11.recall_at": [
         recall(dim=0),
@@ -109,6 +111,7 @@ PLANTED = {
         joined(lambda encode, label, templates: worded(encode, label, templates)[0]),
         joined(lambda encode, label, templates: F.normalize(encode(templates).mean(0), dim=0)),
         joined(lambda encode, label, templates: encode([label])[0]),
+        lambda *given: F.normalize(joined(lambda *one: worded(*one).mean(0))(*given), dim=0),
     ],
     "11.loss_without_twins": [
         lambda image, text, ids, scale: loss()(image, text, scale),
@@ -119,6 +122,7 @@ PLANTED = {
         twins(equal=lambda ids: (ids[:, None] == ids).any(2)),
         twins(equal=lambda ids: ids[:, None].sum(2) == ids.sum(1)),
         twins(diagonal=True),
+        lambda image, text, ids, scale: twins()(image, text, ids, 4.0),
     ],
     "11.caption_log_prob": [
         log_prob(lambda clip, x, t, text: (clip.encode_image(x, t) * text).sum(1)),
@@ -128,12 +132,15 @@ PLANTED = {
         log_prob(lambda clip, x, t, text: clip.scale * clip.encode_image(x, t) @ text.T),
         log_prob(lambda clip, x, t, text: (clip.scale * (clip.encode_image(x, t) * text).sum(1)).softmax(0)),
         log_prob(without_gradient),
+        log_prob(lambda clip, x, t, text: 6 * (clip.encode_image(x, t) * text).sum(1)),
         lambda clip, ids: clip.encode_text(ids),
     ],
     "11.loss_with_hard": [
         lambda image, text, hard, scale: loss()(image, text, scale),
         hard_loss(lambda image, text, hard: torch.cat([image @ text.T, (image * hard).sum(1, keepdim=True)], dim=1)),
         hard_loss(every, weight=1.0),
+        hard_loss(lambda image, text, hard: every(image, hard, text)),
+        lambda image, text, hard, scale: hard_loss(every)(image, text, hard, 4.0),
         hard_loss(every, captions=lambda *rows: (every(*rows).T, torch.arange(len(rows[0])).repeat(2))),
         lambda image, text, hard, scale: hard_loss(every)(image, text, hard, 1.0),
         lambda image, text, hard, scale: F.cross_entropy(scale * every(image, text, hard), torch.arange(len(image))),

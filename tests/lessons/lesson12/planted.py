@@ -40,6 +40,22 @@ def on_to_zero(model, prompts, z, t, scale):
     return draw_with(model, prompts, z, torch.cat([t, t.new_zeros(1)]), scale)
 
 
+def reshaped(layer, h, words):
+    tokens = layer.norm(h).reshape(len(h), -1, h.shape[1])
+    picture = tokens.mT.unflatten(2, h.shape[2:])
+    return h + through(layer, picture, words, first=False, residual=False).flatten(2).mT.reshape(h.shape)
+
+
+def in_double(model, prompts, z, t, scale):
+    return draw_with(model, prompts, z, t, scale).double()
+
+
+def in_place(ids, length, start, end):
+    row = padded(ids, length, start, end)
+    ids[:] = row
+    return ids
+
+
 def cut_off(ids, length, start, end):
     return padded(ids[: length - 2], length, start, end)
 
@@ -63,11 +79,14 @@ PLANTED = {
         transformer(first=False),
         transformer(norms=False),
         transformer(add=False),
+        reshaped,
     ],
     "12.leading_times": [
         counted(offset=1),
         counted(last=0.0),
         counted(flip=True),
+        lambda steps: torch.cat([leading_times(steps)[:-1].flip(0), torch.tensor([0.001])]),
+        lambda steps: 1000 * leading_times(steps),
         lambda steps: torch.linspace(1, 0, steps + 1),
         counted(ratio=lambda steps: 1000 / steps),
         lambda steps: leading_times(20),
@@ -79,6 +98,8 @@ PLANTED = {
         drawn(index=0.001),
         reads_every_step,
         on_to_zero,
+        in_double,
+        lambda model, prompts, z, t, scale: draw_with(model, prompts, z, t, scale + 1),
         lambda model, prompts, z, t, scale: draw_with(model, prompts, z, t, 3.0),
     ],
     "12.padded": [
@@ -86,6 +107,7 @@ PLANTED = {
         lambda ids, length, start, end: ([start, *ids, end] + [0] * length)[:length],
         lambda ids, length, start, end: [*ids, end] + [end] * (length - len(ids) - 1),
         cut_off,
+        in_place,
     ],
     "12.alpha_bar": [
         lambda first, last, steps: (1 - torch.linspace(first, last, steps)).cumprod(0),
@@ -110,5 +132,7 @@ PLANTED = {
         lambda a: (a - a[-1]) * a[0] / (a[0] - a[-1]),
         lambda a: rescaled(a).sqrt(),
         lambda a: (a.sqrt() - a.sqrt()[-1]) ** 2,
+        lambda a: ((a.sqrt() - a.sqrt()[-1]) / (a.sqrt()[0] - a.sqrt()[-1])) ** 2,
+        lambda a: torch.cat([a[:-1], 0 * a[-1:]]),
     ],
 }
