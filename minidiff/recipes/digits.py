@@ -10,7 +10,10 @@ from minidiff.autoencoder import Autoencoder
 from minidiff.autoregressive import PixelModel
 from minidiff.classifier import Classifier, NoisyClassifier
 from minidiff.denoiser import Denoiser, VariationalDenoiser
+from minidiff.distill import ProgressiveStudent
+from minidiff.dit import DiT
 from minidiff.flow import Flow
+from minidiff.flow_matching import FlowMatching
 from minidiff.gan import GAN, Wasserstein
 from minidiff.recipes.recipe import Recipe, lengths
 from minidiff.schedule import cosine, linear, variance_exploding
@@ -26,6 +29,11 @@ def pictures(split: str) -> tuple[Tensor]:
     return data.digits(split, 16)[:1]
 
 
+def labelled(split: str, *others: nn.Module) -> tuple[Tensor, Tensor]:
+    """The 16x16 digits with their labels, for a model that builds on others too."""
+    return data.digits(split, 16)
+
+
 def levels(split: str) -> tuple[Tensor]:
     """The 8x8 digits with their 17 grey levels, without labels."""
     return data.digits(split, 8)[:1]
@@ -34,6 +42,26 @@ def levels(split: str) -> tuple[Tensor]:
 def ddpm(**sizes) -> Denoiser:
     """A denoiser of the digits with their labels: v-prediction on the cosine schedule, a tenth of the labels hidden."""
     return Denoiser(UNet(channels=1, classes=10, **sizes), cosine(), predict="v", null=10, drop=0.1)
+
+
+def flow_matching(**sizes) -> FlowMatching:
+    """The network of `ddpm`, trained on the velocity of straight paths."""
+    return FlowMatching(UNet(channels=1, classes=10, **sizes), null=10, drop=0.1)
+
+
+def dit(**sizes) -> FlowMatching:
+    """The same with a transformer as its network: 64 patches of 2 x 2 pixels."""
+    return FlowMatching(DiT(16, 2, **({"width": 64, "layers": 3, "classes": 10} | sizes)), null=10, drop=0.1)
+
+
+def two_step(**sizes) -> ProgressiveStudent:
+    """The same network, to walk in 2 steps where its teacher takes 16."""
+    return ProgressiveStudent(UNet(channels=1, classes=10, **sizes), null=10, steps=2, worth=8)
+
+
+def taught(model: ProgressiveStudent, needed: tuple[nn.Module, ...], *tensors: Tensor) -> None:
+    """A new student begins with the weights of its teacher, the one model that it needs."""
+    model.follow(*needed)
 
 
 def ddpm_levels(kind: type[Denoiser], **sizes) -> Denoiser:
@@ -110,6 +138,20 @@ RECIPES = {
     ),
     "ddpm-digits": Recipe(
         ddpm, data.digits, lengths(700, 5000), LARGE, partial(generate.denoised, shape=LARGE), lr=2e-3
+    ),
+    "flow-matching-digits": Recipe(
+        flow_matching, data.digits, lengths(700, 5000), LARGE, partial(generate.denoised, shape=LARGE), lr=2e-3
+    ),
+    "dit-digits": Recipe(dit, data.digits, lengths(900, 5000), LARGE, partial(generate.denoised, shape=LARGE), lr=3e-3),
+    "two-step-digits": Recipe(
+        two_step,
+        labelled,
+        lengths(250, 1000),
+        LARGE,
+        partial(generate.denoised, shape=LARGE),
+        lr=1e-3,
+        needs=("flow-matching-digits",),
+        start=taught,
     ),
     "ncsn-digits": Recipe(ncsn, pictures, lengths(1200, 5000), LARGE, partial(generate.denoised, shape=LARGE), lr=2e-3),
     "gan-digits": _gan(wgan, pictures),

@@ -83,6 +83,8 @@ class Recipe:
         """The mean of `model.loss` over all rows of the split "test", a batch at a time."""
         where = next(model.parameters()).device
         tensors = self.data("test", *needed)
+        if hasattr(model, "listen"):  # a student without its teacher has no loss
+            model.listen(*needed)
         chunks = zip(*(x.to(where).split(self.batch) for x in tensors))
         total = sum(model.loss(*chunk).item() * len(chunk[0]) for chunk in chunks)
         return total / len(tensors[0])

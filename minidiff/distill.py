@@ -1,0 +1,166 @@
+"""Few steps: reflow, progressive distillation and consistency, from a trained flow. Lesson 17.
+
+All three begin with the weights of a trained `FlowMatching` model, the teacher, and answer with a velocity as it does,
+so they are drawn from by the same samplers. Time t = 0 is data, as everywhere in the course.
+"""
+
+import copy
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from minidiff.flow_matching import FlowMatching, euler
+from minidiff.sampler import last, times
+from minidiff.support import expect
+from minidiff.support.parts import part
+from minidiff.support.rng import randn
+
+Velocity = Callable[[Tensor, Tensor], Tensor]
+
+
+def reflow_pairs(
+    model: FlowMatching, noise: Tensor, cond: Tensor | None = None, steps: int = 20, batch: int = 100
+) -> Tensor:
+    """What `euler` makes of each row of noise (N, ...) under its condition (N, ...): data that know their noise.
+
+    A `PairedDenoiser` trained on (data, noise, cond) is the flow rectified once more (2209.03003, algorithm 1).
+    """
+    expect.tensor("noise", noise, "N ...", finite=True)
+    drawn = []
+    for start in range(0, len(noise), expect.integer("batch", batch, 1)):
+        rows = slice(start, start + batch)
+        told = None if cond is None else cond[rows]
+        drawn.append(last(euler(partial(model.velocity, cond=told), noise[rows], times(steps))))
+    return torch.cat(drawn)
+
+
+@torch.no_grad()
+def progressive_target(velocity: Velocity, x: Tensor, t: Tensor, s: Tensor, worth: int = 2) -> Tensor:
+    """The velocity by which one step of Euler's from t to s arrives where `worth` of the teacher's do, (B, ...).
+
+    x (B, ...) at times t (B,), s < t (B,). It is the mean of the teacher's velocities on the way. In the terms of
+    progressive distillation (2202.00512, algorithm 2), which takes two DDIM steps, it is the x0 that one needs to get
+    there: on the straight path DDIM is Euler's method. No gradient flows to the teacher.
+    """
+    _falls(t, s, len(x))
+    worth = expect.integer("worth", worth, 1)
+    step = (s - t) / worth
+    total = torch.zeros_like(x)
+    for k in range(worth):
+        total = total + velocity(x + _rows(step, x) * total, t + k * step)
+    return total / worth
+
+
+def consistency_function(velocity: Velocity, x: Tensor, t: Tensor) -> Tensor:
+    """f(x, t) = x - t velocity(x, t): a guess at the end of the path through x, (B, ...), for t () or (B,).
+
+    c_skip = 1 and c_out = -t, so f(x, 0) = x whatever the network says: the boundary condition of consistency models
+    (2303.01469, eq. 5), without which a constant answer would be consistent too.
+    """
+    return x - _rows(t.expand(len(x)), x) * velocity(x, t)
+
+
+def boundary(t, smallest: float = 0.002, sigma_data: float = 0.5) -> tuple[Tensor, Tensor]:
+    """c_skip and c_out of the paper, for noise of deviation t on data that keep their size (2303.01469, appendix C).
+
+    1 and 0 at t = smallest. t: a number or a tensor, at least `smallest`.
+    """
+    t = torch.as_tensor(t, dtype=torch.float64) if not isinstance(t, Tensor) else t
+    if not (t >= smallest).all():
+        raise ValueError(f"t: got less than {smallest}, expected noise of at least that")
+    beyond = t - smallest
+    return sigma_data**2 / (beyond**2 + sigma_data**2), sigma_data * beyond / (t**2 + sigma_data**2).sqrt()
+
+
+class Student(FlowMatching):
+    """A flow that learns from another one, its teacher, at the times of `steps` even steps.
+
+    `follow(teacher)` comes first; the teacher is no part of the student: it is not saved, and no optimiser sees it.
+    """
+
+    def __init__(self, net: nn.Module, null=None, steps: int = 1):
+        super().__init__(net, null)
+        self.steps = expect.integer("steps", steps, 1)
+        self.teacher = ()
+
+    def follow(self, teacher: FlowMatching) -> "Student":
+        """Take the teacher's weights to begin with, and its answers as targets from now on."""
+        self.net.load_state_dict(teacher.net.state_dict())
+        return self.listen(teacher)
+
+    def listen(self, teacher: FlowMatching) -> "Student":
+        """Take the answers of a copy of the teacher as targets from now on, and keep the own weights."""
+        self.teacher = (copy.deepcopy(teacher).eval().requires_grad_(False),)  # in a tuple: no module of this one
+        return self
+
+    def loss(self, x0: Tensor, cond: Tensor | None = None) -> Tensor:
+        """The mean squared error of the student's answer, a scalar, at random noise and random times of its grid."""
+        if not self.teacher:
+            raise ValueError("teacher: got none, expected `follow(teacher)` before the training")
+        cond = self._known(cond, self._data(x0))
+        i = torch.randint(1, self.steps + 1, (len(x0),))
+        t = (i / self.steps).to(x0)
+        s = ((i - 1) / self.steps).to(x0)
+        x = self.schedule.add_noise(x0, t, torch.randn_like(x0))
+        teacher = self.teacher[0].to(x0.device)
+        return self._error(partial(teacher.velocity, cond=cond), x, t, s, cond).mean()
+
+    def _error(self, teacher: Velocity, x: Tensor, t: Tensor, s: Tensor, cond: Tensor | None) -> Tensor:
+        raise NotImplementedError
+
+
+@part
+class ProgressiveStudent(Student):
+    """A student each of whose `steps` is worth two of its teacher's (2202.00512), or `worth`."""
+
+    def __init__(self, net: nn.Module, null=None, steps: int = 1, worth: int = 2):
+        super().__init__(net, null, steps)
+        self.worth = expect.integer("worth", worth, 1)
+
+    def _error(self, teacher, x, t, s, cond) -> Tensor:
+        target = progressive_target(teacher, x, t, s, self.worth)
+        return (self.velocity(x, t, cond) - target).square()
+
+
+@part
+class ConsistencyStudent(Student):
+    """A student that says the same of two neighbours on a path of its teacher's (2303.01469, algorithm 2).
+
+    The answer nearer to the data is the target: that of the student itself, without a gradient, as in 2310.14189.
+    """
+
+    def _error(self, teacher, x, t, s, cond) -> Tensor:
+        own = partial(self.velocity, cond=cond)
+        with torch.no_grad():
+            moved = x + _rows(s - t, x) * teacher(x, t)
+            target = consistency_function(own, moved, s)
+        return (consistency_function(own, x, t) - target).square()
+
+
+@torch.no_grad()
+def consistency_sample(denoise, x: Tensor, times: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Guess the end, add fresh noise, guess again (2303.01469, algorithm 1, on the straight path), (B, ...).
+
+    denoise(x, t) -> x0; x (B, ...), noise at times[0]; one guess at each of the falling times, the last of which is 0
+    and gets none.
+    """
+    expect.function("denoise", denoise, "(x, t) -> x0")
+    *_, end = t = expect.tensor("times", times, "N", low=0, high=1).tolist()
+    if len(t) < 2 or end:
+        raise ValueError(f"times: got {t[:8]}, expected times that fall to 0")
+    for i, time in enumerate(t[:-1]):
+        x0 = denoise(x, torch.tensor(time, dtype=x.dtype))
+        x = x0 if i == len(t) - 2 else (1 - t[i + 1]) * x0 + t[i + 1] * randn(x.shape, x, generator)
+    return x
+
+
+def _falls(t: Tensor, s: Tensor, rows: int) -> None:
+    expect.tensor("t", t, f"{rows}", low=0, high=1)
+    if not (expect.tensor("s", s, f"{rows}", low=0, high=1) < t).all():
+        raise ValueError("s: got a time that is not before t, expected s < t")
+
+
+def _rows(value: Tensor, like: Tensor) -> Tensor:
+    return value.to(like).reshape(-1, *[1] * (like.ndim - 1))
