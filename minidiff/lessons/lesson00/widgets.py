@@ -30,6 +30,7 @@ BOXES = {
     "02": (1.0, 2.0, "VAE", "codes one can draw"),
     "03": (2.0, 2.0, "flow", "exact, and invertible"),
     "04": (3.0, 2.0, "GAN", "taught by a critic"),
+    "17": (4.0, 2.0, "flow matching", "straight, down to 1 step"),
     "05": (0.0, 1.0, "forward diffusion", "a picture into noise"),
     "06": (1.0, 1.0, "DDPM", "noise into a picture"),
     "07": (2.0, 1.0, "DDIM", "in fewer steps"),
@@ -39,6 +40,7 @@ BOXES = {
     "10": (1.0, 0.0, "transformers", "words that read each other"),
     "11": (2.0, 0.0, "CLIP", "words beside pictures"),
     "12": (3.0, 0.0, "Stable Diffusion", "at full size"),
+    "15": (5.0, 0.0, "personalisation", "a thing of your own"),
 }
 ARROWS = ("00 01", "01 02", "05 06", "06 07", "07 08", "08 09", "09 10", "10 11", "11 12")
 
@@ -46,9 +48,9 @@ ARROWS = ("00 01", "01 02", "05 06", "06 07", "07 08", "08 09", "09 10", "10 11"
 def course_map(here: str = "00") -> Figure:
     """The lessons as boxes, one row for each way to draw a picture, arrows to what stands on what; `here` is filled."""
     expect.choice("here", here, BOXES)
-    figure = Figure(figsize=(12.4, 4.6), dpi=plot.DPI, facecolor="white")  # not pyplot's: it would show it twice
+    figure = Figure(figsize=(14.4, 4.6), dpi=plot.DPI, facecolor="white")  # not pyplot's: it would show it twice
     ax = figure.add_axes((0, 0, 1, 1))
-    ax.set(xlim=(-1.52, 4.55), ylim=(-0.55, 3.75))
+    ax.set(xlim=(-1.52, 5.55), ylim=(-0.55, 3.75))
     ax.axis("off")
     for (y, words), colour in zip(ROWS, plot.COLOURS):
         ax.axhspan(y - 0.42, y + 0.42, color=colour, alpha=0.1, linewidth=0)

@@ -1,0 +1,55 @@
+"""The bugs planted for lesson 15's exercises."""
+
+import torch
+
+from minidiff.lessons.lesson15.solutions import lora, merge
+
+PLANTED = {
+    "15.embed": [
+        lambda ids, table, row: torch.cat([table, row])[ids],  # the other words move too
+        lambda ids, table, row: torch.cat([table, row]).detach()[ids],
+        lambda ids, table, row: torch.cat([row, table.detach()])[ids],
+        lambda ids, table, row: torch.cat([table.detach(), row])[ids].mean(1),
+    ],
+    "15.prior_loss": [
+        lambda losses, own, weight: losses[-own:].mean() + weight * losses[:-own].mean(),  # the wrong rows
+        lambda losses, own, weight: weight * losses[:own].mean() + losses[own:].mean(),
+        lambda losses, own, weight: losses[:own].mean() + losses[own:].mean(),
+        lambda losses, own, weight: losses.mean(),
+        lambda losses, own, weight: losses[:own].mean(),
+        lambda losses, own, weight: losses[:own].mean() - weight * losses[own:].mean(),
+    ],
+    "15.new_lora": [
+        lambda out, into, rank: (torch.randn(rank, into), torch.randn(out, rank)),  # both random
+        lambda out, into, rank: (torch.zeros(rank, into), torch.zeros(out, rank)),
+        lambda out, into, rank: (torch.zeros(rank, into), torch.randn(out, rank)),
+        lambda out, into, rank: (torch.ones(rank, into), torch.zeros(out, rank)),
+        lambda out, into, rank: (torch.randn(into, rank), torch.zeros(rank, out)),
+    ],
+    "15.lora": [
+        lambda x, weight, down, up, alpha: x @ weight.T + x @ down.T @ up.T,  # alpha / rank forgotten
+        lambda x, weight, down, up, alpha: x @ weight.T + alpha * (x @ down.T @ up.T),
+        lambda x, weight, down, up, alpha: x @ weight.T + len(down) / alpha * (x @ down.T @ up.T),
+        lambda x, weight, down, up, alpha: lora(x, 0 * weight, down, up, alpha),
+        lambda x, weight, down, up, alpha: alpha / len(down) * (x @ weight.T + x @ down.T @ up.T),
+    ],
+    "15.merge": [
+        lambda weight, down, up, alpha, strength: weight + strength * (up @ down),
+        lambda weight, down, up, alpha, strength: merge(weight, down, up, alpha, 1.0),
+        lambda weight, down, up, alpha, strength: merge(weight, down, up, alpha * len(down), strength),
+        lambda weight, down, up, alpha, strength: merge(0 * weight, down, up, alpha, strength),
+    ],
+    "15.two_in_one": [
+        lambda one, other, a, b: (torch.cat([one[0], other[0]]), torch.cat([one[1], other[1]], 1)),
+        lambda one, other, a, b: (torch.cat([one[0], other[0]]), torch.cat([b * one[1], a * other[1]], 1)),
+        lambda one, other, a, b: (torch.cat([a * one[0], b * other[0]]), torch.cat([a * one[1], b * other[1]], 1)),
+    ],
+    "15.hyper": [
+        lambda words, key, value, key_net, value_net: (key_net(words) @ key.T, value_net(words) @ value.T),
+        lambda words, key, value, key_net, value_net: (
+            (words + key_net(words)) @ key.T,
+            (words + key_net(words)) @ value.T,
+        ),
+        lambda words, key, value, key_net, value_net: ((words + key_net(words)) @ key.T, words @ value.T),
+    ],
+}

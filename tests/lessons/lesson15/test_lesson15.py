@@ -1,0 +1,92 @@
+"""Lesson 15's widgets and measurements."""
+
+import pytest
+import torch
+
+from minidiff import checkpoints, seeded
+from minidiff.data import mascots
+from minidiff.latent import text_to_image
+from minidiff.lessons.lesson15 import claims as lesson15
+from minidiff.lessons.lesson15 import widgets
+from minidiff.personalize import fresh, prior_preservation
+from minidiff.scorecard import stored
+
+
+@pytest.fixture(scope="module")
+def model():
+    return checkpoints.load("ldm-shapes")
+
+
+def loud(model, word):
+    """A LoRA that changes every picture, as if badly trained."""
+    adapter = fresh(model, word, "lora", layers="all", rank=2)
+    generator = seeded(1)
+    adapter.weights = {n: w + 0.3 * torch.randn(w.shape, generator=generator) for n, w in adapter.weights.items()}
+    return adapter
+
+
+def test_the_strength_changes_the_picture_and_comes_back(model):
+    shown = widgets.strengths(model, loud(model, "zib"), "a photo of a zib", n=2)
+    first = shown.picture.src
+    assert shown.picture.alt == "2 pictures of “a photo of a zib” with the adapter at strength 1"
+    shown.set(strength=0.0, prompt="a large red circle")
+    plain = shown.picture.src
+    shown.set(strength=2.0)
+    assert len({first, plain, shown.picture.src}) == 3
+    shown.reset()
+    assert shown.picture.src == first and model.unknown_words("zib") == ["zib"]
+
+
+def test_two_adapters_are_mixed_each_at_its_strength(model):
+    mix = widgets.mix(model, loud(model, "zib"), loud(model, "wug"))
+    first = mix.picture.src
+    mix.set(first=0.0)
+    assert "first adapter at strength 0 and the second at 1" in mix.picture.alt and mix.picture.src != first
+
+
+def test_what_is_drawn_is_counted(model, monkeypatch):
+    hens = torch.stack([mascots.mascot("hen", ground, place) for place, ground in lesson15.ALONE])
+    monkeypatch.setattr(lesson15, "text_to_image", lambda model, prompts, **options: hens)
+    assert lesson15.alone(model, "hen") == {"fidelity": 1, "nearly": 1, "obedience": 1}
+    assert lesson15.alone(model, "rocket")["fidelity"] == 0
+    monkeypatch.setattr(lesson15, "text_to_image", lambda model, prompts, **options: hens[[0] * 12])
+    assert lesson15.beside(model, "hen") == {"thing beside": 0, "figure beside": 0}
+
+
+def test_the_untouched_model_draws_its_figures(model):
+    before = text_to_image(model, lesson15.held_out(8), generator=seeded(1))
+    row = lesson15.others(model, before)
+    assert row["change"] == 0 and row["others right"] > 0.9
+
+
+def test_the_table_has_every_way_and_thing():
+    rows = stored.read("15_four")
+    assert [(row["way"], row["thing"]) for row in rows] == [(w, t) for w in lesson15.WAYS for t in mascots.NAMES]
+    assert stored.command("15_four") == lesson15.COMMAND
+
+
+def test_the_table_is_made_as_it_is_stored(monkeypatch):
+    measures = {"alone": ("fidelity", "nearly", "obedience"), "beside": ("thing beside", "figure beside")}
+    for name, keys in (measures | {"others": ("others right", "change")}).items():
+        monkeypatch.setattr(lesson15, name, lambda *told, keys=keys: dict.fromkeys(keys, 0.5))
+    monkeypatch.setattr(lesson15, "held_out", lambda: ["a red circle"])
+    rows = lesson15.table([0], ["textual inversion"], steps=1)
+    assert [row.keys() for row in rows] == [row.keys() for row in stored.read("15_four")[:3]]
+    assert rows[0]["weights"] == 64 and rows[0]["kB"] < 1
+
+
+def test_the_claims_are_told_and_can_fail(monkeypatch):
+    claims = lesson15.claims([0], full=False)
+    assert [claim.holds for claim in claims] == [True, True, False, False, True]
+    assert all(claim.holds or claim.why for claim in claims)
+    good = lesson15.means("DreamBooth")
+    assert not lesson15._of_forgetting({way: good for way in lesson15.WAYS}).holds
+    monkeypatch.setattr(lesson15, "merging_gap", lambda model: 0.1)
+    assert not lesson15._of_merging().holds
+
+
+def test_the_solution_is_the_packages_prior():
+    from minidiff.lessons.lesson15.solutions import prior_loss
+
+    losses = torch.rand(7)
+    torch.testing.assert_close(prior_loss(losses, 3, 0.5), prior_preservation(losses, 3, 0.5))
