@@ -181,7 +181,7 @@ def held() -> Figure:
     known, anew = model.encode(images), solutions09.code_mask(mask, 4)
     denoise = latent.guided(model, ["a large cyan square on the right"] * 4)
     wrong, x = planted("09")["09.keep_known"], model.schedule.prior(known.shape, seeded(1))
-    ways = {"right": solutions09.keep_known, "mask turned": wrong[0], "nothing held": wrong[2]}
+    ways = {"right": solutions09.keep_known, "mask turned": wrong[0], "nothing held": wrong[3]}
     drawn = {name: model.decode(_walked(model, hold(denoise, known, anew), x)) for name, hold in ways.items()}
     return plot.rows({"the picture": images} | {name: torch.where(mask, y, images) for name, y in drawn.items()})
 

@@ -117,7 +117,7 @@ def test_a_student_begins_as_its_teacher_and_leaves_it_alone(kind, teacher):
     assert student.state_dict().keys() == teacher.state_dict().keys()
     loss = student.loss(torch.randn(64, 2))
     loss.backward()
-    assert all(weight.grad is None for weight in teacher.parameters())
+    assert all(weight.grad is None and weight.requires_grad for weight in teacher.parameters())
     train.run(train.fit(student, data.batches(data.ring(512), size=64), 5, lr=1e-2))
     assert all(torch.equal(before[name], weight) for name, weight in teacher.state_dict().items())
     assert not torch.equal(student.velocity(x, t), teacher.velocity(x, t))

@@ -1,8 +1,8 @@
 """The answers of lesson 17: the functions that the learner writes, and the predictions."""
 
 import torch
-import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
+from torch import nn
 
 from minidiff.exercises.core import question
 
@@ -25,7 +25,7 @@ def euler(velocity, x, times):
 def block_forward(block, h, told):
     """What an adaLN-Zero block makes of tokens h (B, L, D), told (B, D): its layers are norm1, attention, norm2, mlp
     and modulation, D -> 6 D, whose six parts are shift, scale and gate for attention, then the same for the mlp."""
-    parts = block.modulation(F.silu(told))[:, None]  # (B, 1, 6 D)
+    parts = block.modulation(nn.functional.silu(told))[:, None]  # (B, 1, 6 D)
     shift1, scale1, gate1, shift2, scale2, gate2 = parts.chunk(6, dim=2)  # (B, 1, D) each
     h = h + gate1 * block.attention(block.norm1(h) * (1 + scale1) + shift1)
     return h + gate2 * block.mlp(block.norm2(h) * (1 + scale2) + shift2)
@@ -58,8 +58,8 @@ def boundary(t, smallest, sigma_data):
 
 def silence(block):
     """Make a transformer block with a linear layer `modulation` begin as the identity, in place; returns the block."""
-    torch.nn.init.zeros_(block.modulation.weight)
-    torch.nn.init.zeros_(block.modulation.bias)
+    nn.init.zeros_(block.modulation.weight)
+    nn.init.zeros_(block.modulation.bias)
     return block
 
 
