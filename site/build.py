@@ -25,7 +25,10 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 TRAINED = {("06_ddpm", "off"): "train-parts"}  # a widget on networks trained for it alone: widget -> id of the cell
 ORDINARY = {"MINIDIFF_PROFILE": "ci", "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"}  # of the processes that draw
-FAMILIES = "autoregressive autoencoder vae flow gan classifier unet latent transformer clip"
+FAMILIES = (
+    "autoregressive autoencoder vae flow gan classifier unet latent transformer clip stable_diffusion "
+    "personalize adapter score flow_matching dit distill"
+)
 TRAINING = "train.loop train.adversarial train.ema train.progress"
 JUDGING = "metrics evaluate plot generate checkpoints recipes.recipe"
 API = {  # the page of the package: its headings, and the modules under each
