@@ -1,5 +1,6 @@
 """The form of every stored notebook: legible without a kernel, small, the same on every machine, one idea a cell."""
 
+import ast
 import base64
 import io
 import json
@@ -18,6 +19,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 MEGABYTES = 1.5
 MACHINE = re.compile(r"/(root|home|tmp|work|Users)/|[A-Z]:\\\\?Users|\bat 0x[0-9a-f]{6,}")
 SHELL = re.compile(r"^\s*(!|%%|%(?!matplotlib\b))|get_ipython\(|os\.system|subprocess|\bpip install", re.M)
+TABLE = re.compile(r"plot\.table\(")
 MACHINERY = re.compile(r"# noqa|^\s*assert ", re.M)
 
 
@@ -85,6 +87,9 @@ def about_code(cell):
         yield "a shell command, pip or magic"
     if "NBVAL_CHECK_OUTPUT" in cell.source and not cell.outputs:
         yield "NBVAL_CHECK_OUTPUT without a stored output checks nothing"
+    statements = [] if SHELL.search(cell.source) else ast.parse(cell.source).body
+    if any(TABLE.match(ast.unparse(statement)) for statement in statements[:-1]):
+        yield "a plot.table that is not the last line is never seen"
     for output in cell.outputs:
         yield from about_output(output)
 
@@ -153,6 +158,7 @@ def test_a_good_notebook_has_no_faults():
         (made(code("!ls")), "shell"),
         (made(code("%pip install torch")), "shell"),
         (made(code("# NBVAL_CHECK_OUTPUT\n1", outputs=[])), "checks nothing"),
+        (made(code("plot.table(rows)\nprint(1)")), "never seen"),
         (made(code(outputs=[new_output("error", ename="KeyError", evalue="", traceback=[])])), "error is stored"),
         (made(code(outputs=[show(**{"application_vnd.jupyter.widget-view+json": {}})])), "widget view"),
         (made(code(outputs=[show(text_plain="<A object at 0x7f01234567>")])), "only this machine has"),

@@ -37,6 +37,7 @@ def _(attempt):
     still = _Slope()
     attempt(still, _Counted(5), 2, 0.0)
     require(still.weight.item() == 1, "With a learning rate of 0 nothing may move: hand lr on to the optimiser.")
+    _takes_adams_steps(attempt)
 
 
 def _has_moved(model):
@@ -44,19 +45,35 @@ def _has_moved(model):
     gradient = model.weight.grad
     moved = model.weight.item() != 1.0
     require(moved or model.gradients, "No gradient was ever computed: loss.backward(), and then step().")
-    require(moved or gradient is None or not gradient.any(), "There are gradients, but optimiser.step() is missing.")
+    unused = "There are gradients, but no step uses them: optimiser.step() comes after backward()."
+    require(moved or gradient is None or not gradient.any(), unused)
     require(moved, "No weight has moved: the gradients are cleared between backward() and step().")
+    require(model.weight.item() < 1, "The weights go uphill: the optimiser takes care of the sign, hand it the loss.")
     kept = 0 if gradient is None else gradient.item()
     require(kept in (0, 1), "The gradients add up from step to step: optimiser.zero_grad() before each backward().")
-    require(model.weight.item() < 1, "The weights go uphill: the optimiser takes care of the sign, hand it the loss.")
+
+
+def _takes_adams_steps(attempt):
+    """The losses where the slope changes from step to step, so that it shows what the optimiser remembers."""
+    got, wanted = (torch.tensor(train(_Slope(bend=1.0), _Counted(5), 4, 0.1)) for train in (attempt, right.train))
+    total = 0.5 * torch.arange(4)  # the sums of the batches
+    slope = 1 + total
+    slips = {
+        "Make the optimiser once, before the loop: Adam remembers earlier gradients.": (1 - 0.2 * total) * slope
+        + total,
+        "The optimiser should be torch.optim.Adam.": (1 - 0.1 * (slope.cumsum(0) - slope)) * slope + total,
+        "Keep the loss of each batch by itself, not the sum so far.": wanted.cumsum(0),
+    }
+    close(got, wanted, "These are not the losses of the batches, one for each of Adam's steps.", slips=slips, rtol=1e-3)
 
 
 class _Slope(nn.Module):
-    """A loss with slope 1 in its one weight, whatever the batch."""
+    """A loss whose slope in its one weight is 1, or grows with the batch where `bend` is not 0."""
 
-    def __init__(self):
+    def __init__(self, bend=0.0):
         super().__init__()
         self.weight = nn.Parameter(torch.tensor(1.0))
+        self.bend = bend
         self.gradients = 0
         self.weight.register_hook(self.count)
 
@@ -64,7 +81,7 @@ class _Slope(nn.Module):
         self.gradients += 1
 
     def loss(self, x):
-        return self.weight + x.sum()
+        return self.weight * (1 + self.bend * x.sum()) + x.sum()
 
 
 class _Counted:
@@ -104,6 +121,8 @@ def _(attempt):
         require(torch.equal(_seen(layer), _seen(ours)), hint)
         ours.weight.data, ours.bias.data = filters.data, bias.data
         close(layer(x), ours(x), "It sees the right pixels, but is not a convolution of them: where is the bias?")
+        hint = "Right for a window of 5, but not of 3: the middle is at kernel // 2."
+        require(torch.equal(_seen(attempt(2, 3, 3, own)), _seen(MaskedConv(2, 3, 3, own))), hint)
 
 
 @exercise(
@@ -127,6 +146,8 @@ def _(attempt):
         "These are bits. Nats, please: the natural logarithm.": wanted / math.log(2),
         "The logits are not yet log-probabilities: log_softmax over the levels, dim=1.": _picked(model(x, y), x),
         "The softmax runs over the levels, dim=1.": _picked(model(x, y).log_softmax(-1), x),
+        "The softmax runs over the pictures: take dim=1, the levels.": _picked(model(x, y).log_softmax(0), x),
+        "A sum of probabilities: take their logarithms first, with log_softmax.": _picked(model(x, y).softmax(1), x),
     }
     close(got, wanted, "This is not the sum of log p(x_i | x_<i, y) over the 64 pixels.", slips=slips, rtol=1e-3)
 
@@ -149,14 +170,17 @@ def _(attempt):
     require(len(frames) == 64, f"It yields {len(frames)} times, expected 64: once after each pixel.")
     shaped(frames[-1], (3, 1, 8, 8), "Yield all the pictures each time.")
     require(not torch.equal(frames[0], frames[-1]), "All the frames are one tensor: yield x.clone().")
+    require(frames[0].median() == -1, "What is not drawn yet is empty, -1: torch.full(..., -1.0).")
     close(frames[-1], (to_levels(_onto(frames[-1])) / 8 - 1)[:, None], "Pixels are k / 8 - 1 for k = 0 … 16.")
     once = from_levels(model(torch.full((3, 1, 8, 8), -1.0), labels).argmax(1))
     require(not torch.equal(frames[-1], once), "The network saw an empty picture each time: show it what is drawn.")
     for place, wanted in enumerate(model.paint(labels)):
-        hint = f"Wrong from pixel {place} on: pixel by pixel in reading order, divmod(place, 8)."
+        hint = f"Wrong from pixel {place} on: in reading order, divmod(place, 8)? softmax over dim=1? with the labels?"
         close(frames[place], wanted, hint)
-    dull = list(attempt(_sharp(0.0), torch.zeros(200).long(), seeded()))[-1]  # every level equally likely
-    require(dull.std() > 0.3, "All drawings are alike: draw from the probabilities, do not take the largest.")
+    equal = _sharp(0.0)  # every level equally likely
+    drawn, again = (list(attempt(equal, torch.zeros(100).long(), seeded()))[-1] for _ in range(2))
+    require(drawn.std() > 0.3, "All drawings are alike: draw from the probabilities, do not take the largest.")
+    require(torch.equal(drawn, again), "The same seed draws differently: hand `generator` on to torch.multinomial.")
 
 
 @exercise(
@@ -166,10 +190,14 @@ def _(attempt):
 )
 def _(attempt):
     got = attempt(torch.full((3,), -64 * math.log(17)), 64)  # three pictures of a model that knows nothing
+    if isinstance(got, torch.Tensor):
+        shaped(got, (), "One number: take the mean over the pictures.")
     slips = {
         "These are nats: divide by log(2) for bits.": torch.tensor(math.log(17)),
         "Divide by the number of pixels, dims.": torch.tensor(64 * math.log2(17)),
         "The sign: a smaller probability costs more bits.": torch.tensor(-math.log2(17)),
+        "The mean over the pictures, not their sum.": torch.tensor(3 * math.log2(17)),
+        "A nat is more than a bit, so the number grows: divide by log(2).": torch.tensor(math.log(17) * math.log(2)),
     }
     close(got, math.log2(17), "17 levels, all equally likely, are log2(17) = 4.09 bits a pixel.", slips=slips)
     some = -100 * torch.rand(7)
@@ -208,6 +236,7 @@ def _(attempt):
         "The logits are divided by the temperature, not multiplied.": (logits * 0.5).softmax(1),
         "Divide before the softmax, not after it.": logits.softmax(1) / 0.5,
         "Normalise over the levels: dim=1.": (logits / 0.5).softmax(0),
+        "These are logarithms of probabilities: softmax, not log_softmax.": (logits / 0.5).log_softmax(1),
     }
     close(p, (logits / 0.5).softmax(1), "Not softmax(logits / temperature).", slips=slips)
     close(attempt(logits, 1.0), logits.softmax(1), "At temperature 1 nothing changes.")
@@ -235,10 +264,11 @@ def _(attempt):
     got = shaped(attempt(model, whole, labels, 3), (2, 1, 8, 8), "Whole pictures come out.")
     close(got[:, :, :3], whole[:, :, :3], "The given rows must stay as they are: begin at place 8 * rows.")
     require(not torch.equal(got[:, :, 3:], whole[:, :, 3:]), "The lower rows are still the old ones: draw them.")
+    require((got[:, :, 3] > -1).any(), "The row after the given ones stays empty: begin at place 8 * rows.")
     close(got, _onto(got), "A drawn level k = 0 … 16 is written into the picture as k / 8 - 1.")
     hint = "The drawn rows do not follow from the kept ones and the labels, pixel by pixel in reading order."
     close(got, right.finish(model, whole, labels, 3), hint, slips=_wrong_endings(model, whole, labels, 3))
-    close(attempt(model, whole, labels, 8), whole, "With rows=8 nothing is left to draw.")
+    close(attempt(model, whole, labels, 8), whole, "With rows=8 nothing is left to draw: `rows` is an argument.")
     close(attempt(model, whole, labels, 0), model.sample(2, labels), "With rows=0 it is the loop of section 6.")
     one, same, other = (attempt(_sharp(0.0), whole, labels, 3, seeded(seed)) for seed in (0, 0, 1))
     require(not torch.equal(one, other), "Draw from the probabilities; argmax always takes the likeliest level.")

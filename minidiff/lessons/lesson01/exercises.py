@@ -1,7 +1,6 @@
 """Lesson 01's checks: PCA, the autoencoder, walks and draws in code space, denoising, strange pictures."""
 
 import torch
-import torch.nn.functional as F
 
 from minidiff.exercises.compare import CheckFailed, close, require, shaped
 from minidiff.exercises.core import exercise
@@ -28,28 +27,34 @@ from minidiff.lessons.lesson01.solutions import (
 )
 def _(attempt):
     x = torch.randn(40, 6) @ torch.randn(6, 6) + 3
-    mean, directions, variances = attempt(x, 2)
+    result = attempt(x, 2)
+    require(isinstance(result, tuple | list) and len(result) == 3, "Return three: mean, directions, variances.")
+    mean, directions, variances = result
     close(mean, x.mean(0), "The mean is taken over the rows: one number for each column.")
     shaped(directions, (2, 6), "One row for each of the `code` directions, from V (its rows are the directions).")
     close(
         directions @ directions.T, torch.eye(2), "Directions have length 1 and right angles between them: V as it is."
     )
-    _same_plane(x, mean, directions)
+    _of_most_variance(x, directions)
     right = torch.linalg.svdvals(x - x.mean(0)) ** 2 / len(x)
     slips = {
         "A variance is the singular value squared, over N.": right.sqrt() * len(x) ** 0.5,
         "Divide the squared singular values by N, the number of rows.": right * len(x),
     }
     close(variances, right, "The variances are S ** 2 / N, all of them, in falling order.", slips=slips)
+    shaped(attempt(x, 3)[1], (3, 6), "Right for two directions, not for three: `code` says how many.")
 
 
-def _same_plane(x, mean, directions):
-    from minidiff.autoencoder import LinearCode
-
-    theirs = LinearCode(x[:, None, None], len(directions))  # LinearCode takes pictures (N, C, H, W)
-    wanted = theirs.decode(theirs.encode(x[:, None, None])).flatten(1)
-    ours = mean + (x - mean) @ directions.T @ directions
-    close(ours, wanted, "Not the directions of most variance: subtract the mean before the SVD.", rtol=1e-3, atol=1e-3)
+def _of_most_variance(x, directions):
+    """The variance of x along each of the two directions is right, whatever their signs, which are free."""
+    covariance, uncentred = torch.cov(x.T, correction=0), torch.linalg.svd(x, full_matrices=False)[2][:2]
+    wanted = torch.linalg.eigvalsh(covariance).flip(0)[:2]
+    got, slip = ((rows @ covariance * rows).sum(1) for rows in (directions, uncentred))
+    slips = {
+        "Not the directions of most variance: subtract the mean before the SVD.": slip,
+        "The direction of most variance comes first.": wanted.flip(0),
+    }
+    close(got, wanted, "Not the directions of most variance: the first rows of V.", slips=slips, rtol=1e-3, atol=1e-3)
 
 
 @exercise(
@@ -76,13 +81,32 @@ def _(attempt):
     z, back = theirs.encode(x), theirs(x)
     slips = {"A code may be any number: no activation after the encoder's last layer.": z.relu()}
     close(mine.encode(x), z, "The encoder computes something else between the same layers.", slips=slips)
-    slips = {"No squashing at the end: the last transposed convolution is the picture.": theirs.decode(z).tanh()}
-    close(mine.decode(z), theirs.decode(z), "The decoder computes something else between the layers.", slips=slips)
-    slips = {
-        "The mean over pixels and pictures, not their sum.": (back - x).square().sum(),
-        "Squared differences, not absolute ones.": (back - x).abs().mean(),
+    _is_the_decoder(mine, theirs, z)
+    narrow, wanted = ([weight.shape for weight in made(5, 4).parameters()] for made in (attempt, Theirs))
+    require(narrow == wanted, "Right for a width of 24, but not of 4: `width` is an argument.")
+    hint = "The loss is the mean of (decode(encode(x)) - x) ** 2."
+    close(mine.loss(x), theirs.loss(x), hint, slips=_means_with_a_slip(back - x))
+
+
+def _means_with_a_slip(errors):
+    """Slips in the mean squared error of pictures (B, C, H, W): hint -> the loss."""
+    return {
+        "The mean over pixels and pictures, not their sum.": errors.square().sum(),
+        "The mean over the pixels too, not their sum.": errors.square().sum() / len(errors),
+        "The mean of the squares, without a root.": errors.square().mean().sqrt(),
+        "Squared differences, not absolute ones.": errors.abs().mean(),
     }
-    close(mine.loss(x), theirs.loss(x), "The loss is the mean of (decode(encode(x)) - x) ** 2.", slips=slips)
+
+
+def _is_the_decoder(mine, theirs, z):
+    hint = "The decoder computes something else between the layers: a SiLU after each but the last."
+    for codes in (z, 100 * torch.randn_like(z)):  # such large ones leave the levels -1 to 1
+        right = theirs.decode(codes)
+        slips = {
+            "No squashing at the end: the last transposed convolution is the picture.": right.tanh(),
+            "No clamp at the end: the last transposed convolution is the picture.": right.clamp(-1, 1),
+        }
+        close(mine.decode(codes), right, hint, slips=slips)
 
 
 @exercise(
@@ -100,6 +124,7 @@ def _(attempt):
     require(not torch.allclose(z[0], z1), "It runs backwards: at t = 0 it is z0, at t = 1 it is z1.")
     close(z[[0, -1]], torch.stack([z0, z1]), "The first code is z0 and the last is z1: linspace(0, 1, steps).")
     close(z, torch.stack([z0.lerp(z1, t / 4) for t in range(5)]), "Even steps on the straight line: (1 - t) z0 + t z1.")
+    shaped(attempt(z0, z1, 8), (8, 4), "Right for 5 steps, but not for 8: `steps` is an argument.")
 
 
 @exercise(
@@ -112,14 +137,19 @@ def _(attempt):
 )
 def _(attempt):
     variances = torch.tensor([8.0, 4.0, 2.0, 1.0, 1.0])
-    slips = {"One too few: with all the larger errors counted, the next size is the first that will do.": 2, _KEPT: 1}
+    slips = {
+        "One too few: with all the larger errors counted, the next size is the first that will do.": 2,
+        "`share` is what may be left out, not what must be kept.": 1,
+        "One too many: 3 numbers drop 2 of 16, which is a share of 0.125.": 4,
+        "`share` is a share of all the variances: multiply it by their sum.": 5,
+    }
     close(attempt(variances, 0.2), 3, _NUMBERS, slips=slips)
     close(attempt(variances, 0.9), 1, _NUMBERS)
     close(attempt(variances, 0.25), 2, "Exactly the share is allowed: at most, not less than.")
+    close(attempt(variances[2:], 0.25), 2, "Right where the sum is 16. Here it is 4: take it from `variances`.")
 
 
 _NUMBERS = "The error with k numbers is the sum of the variances after the k-th."
-_KEPT = "`share` is what may be left out, not what must be kept."
 
 
 @exercise(
@@ -132,22 +162,29 @@ _KEPT = "`share` is what may be left out, not what must be kept."
     ),
 )
 def _(attempt):
-    from minidiff.autoencoder import GaussianCodes
-
     mix = torch.tensor([[2.0, 0.0, 0.0], [1.0, 0.5, 0.0], [0.0, -1.0, 0.3]])
     z = torch.randn(500, 3) @ mix.T + torch.tensor([1.0, -2.0, 3.0])
     eps = torch.randn(7, 3)
     got = shaped(attempt(z, eps), (7, 3), "One code for each row of eps.")
     close(attempt(z, eps * 0), z.mean(0).expand(7, 3), "With eps = 0 the draw is the mean of the codes: add z.mean(0).")
-    fitted = GaussianCodes(z)
+    close(attempt(z, eps), got, "The randomness comes with eps: draw no other noise.")
+    require(not torch.allclose(got[0], got[1]), "Each row of eps makes a code of its own.")
+    rows = attempt(z, torch.eye(3)) - z.mean(0)
+    _has_the_covariance(rows, torch.cov(z.T))
+    close(got, z.mean(0) + eps @ rows, "Not mean + L eps for each row of eps.", rtol=1e-3, atol=1e-3)
+
+
+def _has_the_covariance(rows, covariance):
+    """rows: L.T, of the Cholesky factor or of any other L with L @ L.T = covariance, as all of them draw rightly."""
+    factor = torch.linalg.cholesky(covariance)
     slips = {
-        "Each row of eps is a row vector: eps @ L.T, not eps @ L.": fitted.mean + eps @ fitted.scale,
+        "Each row of eps is a row vector: eps @ L.T, not eps @ L.": factor.T @ factor,
         "That is the covariance itself: its Cholesky factor L is wanted, with L @ L.T = covariance.": (
-            fitted.mean + eps @ torch.cov(z.T)
+            covariance @ covariance
         ),
-        "The entries of a code vary together: the spread of each alone is not enough.": fitted.mean + eps * z.std(0),
+        "The entries of a code vary together: the spread of each alone is not enough.": covariance.diag().diag(),
     }
-    close(got, fitted.mean + eps @ fitted.scale.T, "Not mean + L eps.", slips=slips, rtol=1e-3, atol=1e-3)
+    close(rows.T @ rows, covariance, "Not mean + L eps.", slips=slips, rtol=1e-2, atol=1e-2)
 
 
 class _Copy:
@@ -160,6 +197,20 @@ class _Copy:
         return z
 
 
+class _Seeing(_Copy):
+    """A model that makes pictures brighter by `shift`, and remembers what it was shown."""
+
+    def __init__(self):
+        self.shift = torch.tensor(0.3, requires_grad=True)
+
+    def encode(self, x):
+        self.seen = x.detach()
+        return 2 * x
+
+    def decode(self, z):
+        return z / 2 + self.shift
+
+
 @exercise(
     "01.denoising_loss",
     solution=denoising_loss,
@@ -170,26 +221,29 @@ class _Copy:
     ),
 )
 def _(attempt):
-    from minidiff.autoencoder import Autoencoder as Theirs
-
     x = torch.rand(50, 1, 16, 16) * 2 - 1
-    loss = shaped(attempt(_Copy(), x, 0.5), (), "One number for the whole batch: take the mean.")
-    require(loss > 1e-6, "A model that copies has loss 0 with you: compare with the clean x, not the noisy one.")
-    require(abs(loss - 0.25 / 3) > 0.01, "eps is normal noise: torch.randn_like, not rand_like.")
-    require(abs(loss - 0.5) > 0.05, "eps is multiplied by `noise`, the standard deviation, not by its root.")
-    require(abs(loss - 0.25) < 0.05, "For a model that copies, the loss is noise ** 2.")
-    model = Theirs(code=3, width=4, noise=0.5)
-    torch.manual_seed(1)
-    wanted = model.loss(x)
-    torch.manual_seed(1)
-    got = attempt(model, x, 0.5)
-    slips = {"The noise belongs on the picture, before it is encoded.": _late(model, x)}
-    close(got, wanted, "Compare decode(encode(x + noise * eps)) with x.", slips=slips)
+    model = _Seeing()
+    loss = shaped(attempt(model, x, 0.5), (), "One number for the whole batch: take the mean.")
+    _is_noise((model.seen - x) / 0.5, x)
+    back = model.seen + model.shift
+    noisy = "Compare with the clean x. Yours is compared with the noisy one."
+    slips = _means_with_a_slip(back - x) | {noisy: (back - model.seen).square().mean()}
+    close(loss, (back - x).square().mean(), "Compare decode(encode(x + noise * eps)) with x.", slips=slips)
+    require(loss.requires_grad, "No gradient reaches the model: detach nothing.")
+    attempt(model, x, 0.2)
+    require(abs((model.seen - x).std() - 0.2) < 0.02, "`noise` is an argument: do not write 0.5 into the function.")
 
 
-def _late(model, x):
-    torch.manual_seed(1)
-    return F.mse_loss(model(x) + 0.5 * torch.randn_like(x), x)
+def _is_noise(eps, x):
+    """eps: the noise on the pictures x (50, 1, 16, 16), in units of `noise`."""
+    require(eps.any(), "The model sees the clean picture: the noise is added before it is encoded.")
+    alike = min(eps.std(0).min(), eps.flatten(1).std(1).min())
+    require(alike > 0.1, "Each pixel of each picture has an eps of its own: torch.randn_like(x).")
+    require(abs(eps.mean()) < 0.3, "eps is normal noise around 0: torch.randn_like, not rand_like.")
+    require(abs((eps * x).mean()) < 0.05, "The model should see x + noise * eps, with x as it is.")
+    root = abs(eps.std() - 2**0.5) > 0.1
+    require(root, "eps is multiplied by `noise`, the standard deviation, not by its root.")
+    require(abs(eps.std() - 1) < 0.05, "The noise has the wrong size: noise * torch.randn_like(x).")
 
 
 @exercise(
@@ -201,11 +255,13 @@ def _(attempt):
     z = torch.randn(300, 5) * torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0]) + torch.tensor([0.0, 10.0, -10.0, 20.0, 0.0])
     right = (z - z.mean(0)).square().mean().sqrt()
     slips = {
+        "Subtract each column's mean first: the distances are counted from there.": z.square().mean().sqrt(),
+        "The mean over all the numbers, not their sum over a code.": right * 5**0.5,
         "Each number of a code has a mean of its own: subtract z.mean(0), not z.mean().": z.std(correction=0),
         "The root is missing: that is a variance.": right**2,
         "Mean first, root last: the mean of the standard deviations is smaller.": z.std(0, correction=0).mean(),
     }
-    close(attempt(z), right, "Not the root of the mean squared distance.", slips=slips, rtol=1e-3)
+    close(attempt(z), right, "Not the root of the mean squared distance.", slips=slips, rtol=3e-3)
 
 
 class _Blank(_Copy):
@@ -231,6 +287,8 @@ def _(attempt):
     require(got != [True, True, True, True], "Too many: the limit is the quantile 1 - share of the normal errors.")
     require(got != [True, True, False, False], "The other way round: a suspect has an error above the limit.")
     require(got == [False, False, True, True], "Compare each error with the (1 - share) quantile of the normal errors.")
+    more = attempt(_Blank(), x, normal, share=0.1).tolist()
+    require(more == [False, True, True, True], "Right for a share of 0.05, not of 0.1: `share` is an argument.")
     _finds_stains(attempt)
 
 

@@ -102,7 +102,7 @@ question(
     answer="b",
     hints={
         "a": "9 numbers would mean that curves gain next to nothing over straight lines. Think of the arc.",
-        "c": "With 61 numbers PCA loses nothing at all: too many.",
+        "c": "With 60 numbers PCA loses next to nothing: too many.",
     },
     why="a curved set needs many straight directions to be covered.",
 )

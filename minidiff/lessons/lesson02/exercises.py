@@ -3,10 +3,17 @@
 import math
 
 import torch
-import torch.nn.functional as F
 
 from minidiff.exercises import CheckFailed, close, exercise, require, shaped
 from minidiff.lessons.lesson02 import solutions
+from minidiff.lessons.lesson02.probes import (
+    Scaled,
+    awake,
+    elbo_slips,
+    losses_with_a_slip,
+    seeded_loss,
+    slips_of_a_weight,
+)
 
 
 @exercise(
@@ -26,18 +33,18 @@ def _(attempt):
     right = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(1)
     slips = {
         "The whole sum is halved: ½ (mu² + sigma² - 1 - log sigma²).": 2 * right,
-        "log_var is log sigma², not log sigma: its exponential is the variance already.": 0.5
-        * (mu**2 + (2 * log_var).exp() - 1 - 2 * log_var).sum(1),
+        "log_var is log sigma², and not log sigma: exp(log_var) is sigma².": solutions.gaussian_kl(mu, 2 * log_var),
         "Take the sum over the code, not the mean: the terms of independent numbers add up.": right / 3,
         "The sign is turned: a KL is never negative.": -right,
         "The log term has the other sign: - log sigma².": 0.5 * (mu**2 + log_var.exp() - 1 + log_var).sum(1),
         "mu is squared.": 0.5 * (mu + log_var.exp() - 1 - log_var).sum(1),
+        "exp(log_var) is sigma² already: no half in it.": right + 0.5 * ((0.5 * log_var).exp() - log_var.exp()).sum(1),
+        "The ½ stands before the whole sum.": (0.5 * mu**2 + log_var.exp() - 1 - log_var).sum(1),
     }
     close(kl, right, "Not the KL to a standard normal: ½ Σ (mu² + sigma² - 1 - log sigma²).", slips=slips)
-    from minidiff import vae
-
     mu, log_var = torch.randn(2, 3, 8)
-    close(attempt(mu, log_var), vae.gaussian_kl(mu, log_var), "Right for codes of 3 numbers, not for codes of 8.")
+    hint = "Right for codes of 3 numbers, not for codes of 8."
+    close(attempt(mu, log_var), solutions.gaussian_kl(mu, log_var), hint)
 
 
 @exercise(
@@ -57,12 +64,25 @@ def _(attempt):
     require(z.requires_grad, "No gradient reaches mu: torch.normal cuts it off. Write z = mu + sigma * eps.")
     alike = z.std(0).min() < 0.01 < (z[0] - 1.5).abs().max()
     require(not alike, "Every picture needs an eps of its own: torch.randn_like(mu), not one for all.")
+    one = (z[:, 0] - z[:, 1]).abs().max() < 0.01 < deviation
+    require(not one, "Every number of a code needs an eps of its own: torch.randn_like(mu), of mu's shape.")
     require(deviation > 0.01, "There is no noise in z: add sigma * eps with eps from torch.randn_like(mu).")
-    require(abs(z.mean().item() - 1.5) < 0.02, "The mean of z should be mu: eps comes from randn, around 0, not rand.")
+    require(abs(z.mean().item() - 1.5) < 0.02, "The mean of z should be mu: add mu, and take eps from randn, around 0.")
     require(abs(deviation - 0.25) > 0.01, "The noise has the size sigma²: take the root, exp(log_var / 2).")
     require(abs(deviation - 0.5) < 0.01, "The noise has the wrong size: sigma = exp(log_var / 2).")
-    (slope,) = torch.autograd.grad(z.pow(2).mean(), log_var)
-    require(abs(slope.sum().item() - 0.25) < 0.02, "No gradient reaches log_var through sigma: do not detach it.")
+    _lets_gradients_through(z, mu, log_var)
+    require(not torch.equal(attempt(mu, log_var), z), "The same noise each time: do not seed it.")
+    _has_a_sigma_for_each_number(attempt)
+
+
+def _lets_gradients_through(z, mu, log_var):
+    to_mu, to_log_var = torch.autograd.grad(z.pow(2).mean(), (mu, log_var), allow_unused=True)
+    require(to_mu is not None, "No gradient reaches mu: do not detach it.")
+    reached = to_log_var is not None and abs(to_log_var.sum().item() - 0.25) < 0.02
+    require(reached, "No gradient reaches log_var through sigma: do not detach it.")
+
+
+def _has_a_sigma_for_each_number(attempt):
     mu, log_var = torch.randn(5), torch.randn(5)
     z = attempt(mu.expand(40_000, 5), log_var.expand(40_000, 5))
     sigma = (0.5 * log_var).exp()
@@ -86,19 +106,8 @@ def _(attempt):
     x, out = torch.rand(2, 4, 1, 8, 8) * 2 - 1
     mu, log_var = torch.randn(2, 4, 3)
     got = shaped(attempt(x, out, mu, log_var, 0.7), (4,), "One number for each picture: sum over its pixels only.")
-    kl = solutions.gaussian_kl(mu, log_var)
-    squares = ((x - out) ** 2).flatten(1)
     right = solutions.negative_elbo(x, out, mu, log_var, 0.7)
-    constant = 64 * (math.log(0.7) + 0.5 * math.log(2 * math.pi))
-    averaged = squares.mean(1) / (2 * 0.49) + constant / 64 + kl
-    slips = {
-        "Sum the squares over the pixels: with the mean they weigh 64 times too little beside the KL.": averaged,
-        "The KL is added to the loss: codes far from the prior must cost something.": right - 2 * kl,
-        "The constant of the normal density is missing: log sigma + ½ log 2π for each pixel.": right - constant,
-        "The squared error is divided by 2 sigma².": squares.sum(1) + constant + kl,
-        "Divide by 2 sigma², not by 2 sigma.": squares.sum(1) / 1.4 + constant + kl,
-        "The KL is missing.": right - kl,
-    }
+    slips = elbo_slips(x, out, solutions.gaussian_kl(mu, log_var))
     close(got, right, "Not -log N(x; out, sigma²) + KL, summed over pixels and code.", slips=slips, rtol=1e-3)
     _follows_its_arguments(attempt, mu, log_var)
 
@@ -107,6 +116,8 @@ def _follows_its_arguments(attempt, mu, log_var):
     x, out = torch.rand(2, 4, 3, 4, 4)
     kl = solutions.gaussian_kl(mu, log_var)
     right = solutions.negative_elbo(x, out, mu, log_var, 0.7)
+    hint = "Right for 64 pixels, but not for 48 numbers in three colours: sum over all but the first dimension."
+    close(attempt(x, out, mu, log_var, 0.7), right, hint, rtol=1e-3)
     got = attempt(x, out, mu, log_var, 0.7, 3.0)
     slips = {"beta does nothing: it multiplies the KL.": right, "beta multiplies the KL alone.": 3 * right}
     close(got, right + 2 * kl, "beta multiplies the KL and nothing else.", slips=slips, rtol=1e-3)
@@ -132,64 +143,28 @@ def _(attempt):
     for beta in (1.0, 3.0):
         mine = attempt(code=4, beta=beta)
         theirs = VAE(code=4, beta=beta)
-        _wake(mine.encoder)
+        awake(mine)
         theirs.encoder, theirs.decoder = mine.encoder, mine.decoder
         mu, log_var = mine.encode(x)
         shaped(mu, (6, 4), "The encoder has 2 * code outputs: chunk them in two along dim 1.")
         close(log_var, theirs.encode(x)[1], "The first half is mu, the second half log_var.")
-        ours, right = (_seeded_loss(model, x) for model in (mine, theirs))
+        ours, right = (seeded_loss(model, x) for model in (mine, theirs))
         shaped(ours, (), "The loss is one number: the mean over the batch.")
         hint = "Not the mean of minus the ELBO, with one draw of z."
-        close(ours, right, hint, slips=_losses_with_a_slip(theirs, x, right), rtol=1e-3)
+        close(ours, right, hint, slips=losses_with_a_slip(theirs, x, right.detach()))
+        _learns(mine, ours, right)
+    mine.sigma = 0.4
+    right = seeded_loss(mine, x, solutions.VAE.loss)
+    close(seeded_loss(mine, x), right, "Right for sigma 0.7 only: hand self.sigma to negative_elbo.", rtol=1e-3)
 
 
-@torch.no_grad()
-def _losses_with_a_slip(model, x, right):
-    mu, log_var = model.encode(x)
-    kl = solutions.gaussian_kl(mu, log_var).mean() / 256
-    undrawn = solutions.negative_elbo(x, model.decode(mu), mu, log_var, 0.7, model.beta).mean() / 256
-    return {
-        "beta does nothing: hand self.beta to negative_elbo.": right - (model.beta - 1) * kl,
-        "Divide by the number of pixels, x[0].numel().": right * 256,
-        "Take the mean over the pictures, not the sum.": right * 6,
-        "The decoder should see a draw z, not mu.": undrawn,
-    }
-
-
-def _seeded_loss(model, x):
-    torch.manual_seed(1)  # the same noise for both
-    return model.loss(x).detach()
-
-
-@torch.no_grad()
-def _wake(encoder):
-    """An untrained encoder has next to no KL, and beta would not show: make its weights larger."""
-    for weight in encoder.parameters():
-        weight.mul_(3)
-
-
-class _Scaled:
-    """Pictures (B, 1, 2, 2) whose first three pixels are codes, scaled: here the posterior and log p(x) are known.
-
-    q is the posterior, with `wide` times its sigma.
-    """
-
-    scale = torch.tensor([1.0, 0.6, -1.4])
-
-    def __init__(self, sigma, wide=1.0):
-        self.sigma, self.wide = sigma, wide
-
-    def encode(self, x):
-        precision = 1 + self.scale**2 / self.sigma**2
-        mu = self.scale * x.flatten(1)[:, :3] / self.sigma**2 / precision
-        return mu, (self.wide**2 / precision).log().expand_as(mu)
-
-    def decode(self, z):
-        return F.pad(z * self.scale, (0, 1)).unflatten(-1, (1, 2, 2))
-
-    def log_prob(self, x):
-        sigma = (F.pad(self.scale**2, (0, 1)) + self.sigma**2).sqrt()
-        return solutions.log_normal(x.flatten(1), 0.0, sigma).sum(1)
+def _learns(model, ours, right):
+    """Both losses have the same gradient in the encoder's first weights, which only reparameterize lets through."""
+    first = next(model.encoder.parameters())
+    require(ours.requires_grad, "No gradient reaches the networks: the loss stays a tensor, with nothing detached.")
+    ours, right = (torch.autograd.grad(loss, first, allow_unused=True)[0] for loss in (ours, right))
+    hint = "The loss is right, but not its gradient: z comes from your reparameterize, and nothing is detached."
+    close(torch.zeros_like(first) if ours is None else ours, right, hint, rtol=1e-3)
 
 
 @exercise(
@@ -206,45 +181,33 @@ class _Scaled:
     ),
 )
 def _(attempt):
-    model, x = _Scaled(0.5), torch.randn(6, 1, 2, 2)
+    model, x = Scaled(0.5), torch.randn(6, 1, 2, 2)
     exact = model.log_prob(x)
     got = shaped(attempt(model, x, 3, 0.5), (6,), "One number for each picture.")
-    _has_three_parts(attempt, model, x[:1].expand(4000, -1, -1, -1))
+    one = x[1:2].expand(4000, -1, -1, -1)
+    hint = "A log weight is log p(x | z) + log p(z) - log q(z | x)."
+    average, slips = attempt(model, one, 1, 0.5).mean(), slips_of_a_weight(model, one)
+    close(average, exact[1], hint, slips=slips, atol=0.12, rtol=0)
     slips = {
         "A mean of the weights, not their sum: take away log k.": exact + math.log(3),
         "Take away log k once, and divide by k no further.": exact - math.log(3),
     }
     hint = "Where q is exactly the posterior, every weight is p(x), so the bound should be log p(x)."
     close(got, exact, hint, slips=slips, atol=1e-2)
-    wide, many = _Scaled(0.5, wide=2.0), x[:1].expand(4000, -1, -1, -1)
-    averages = [attempt(wide, many, k, 0.5).mean() for k in (1, 5)]
-    right = [solutions.iwae(wide, many, k, 0.5).mean() for k in (1, 5)]
+    _rises_with_k(attempt, x[:1].expand(4000, -1, -1, -1))
+    hint = "exp of a log weight such as -1000 is 0 in float32: torch.logsumexp keeps it in range."
+    close(attempt(model, 30 * x, 3, 0.5), model.log_prob(30 * x), hint, rtol=1e-3)
+
+
+def _rises_with_k(attempt, x):
+    """Where q is wider than the posterior, as the bound of 1 and of 5 draws should."""
+    wide = Scaled(0.5, wide=2.0)
+    averages, right = ([bound(wide, x, k, 0.5).mean() for k in (1, 5)] for bound in (attempt, solutions.iwae))
     require(
         abs(averages[1] - averages[0]) > 0.3,
         "The bound does not rise with k: draw a new z for each weight, and average the weights, not their logarithms.",
     )
     close(torch.stack(averages), torch.stack(right), "Not the logarithm of the mean of k weights.", atol=0.2, rtol=0)
-
-
-@torch.no_grad()
-def _has_three_parts(attempt, model, x):
-    """With one draw and the exact posterior the mean is log p(x); each part that is missing moves it by its mean."""
-    got = attempt(model, x, 1, 0.5).mean()
-    mu, log_var = model.encode(x)
-    z = solutions.reparameterize(mu, log_var)
-    q = solutions.log_normal(z, mu, (0.5 * log_var).exp()).sum(1).mean()
-    prior = solutions.log_normal(z, 0.0, 1.0).sum(1).mean()
-    likelihood, wrong = (solutions.log_normal(x, model.decode(z), s).flatten(1).sum(1).mean() for s in (0.5, 0.7))
-    exact = model.log_prob(x).mean()
-    slips = {
-        "log p(z) is missing: a weight is p(x | z) p(z) / q(z | x).": exact - prior,
-        "log q(z | x) is missing: a weight is p(x | z) p(z) / q(z | x).": exact + q,
-        "log q(z | x) is taken away, not added.": exact + 2 * q,
-        "log p(x | z) is missing: a weight is p(x | z) p(z) / q(z | x).": exact - likelihood,
-        "sigma is an argument: do not write 0.7 into the function.": exact - likelihood + wrong,
-        "Sum over the pixels of a picture, not their mean.": exact - 0.75 * likelihood,
-    }
-    close(got, exact, "A log weight is log p(x | z) + log p(z) - log q(z | x).", slips=slips, atol=0.12, rtol=0)
 
 
 @exercise(
@@ -265,13 +228,24 @@ def _(attempt):
         "Mean of the exponentials, then the log. The mean of the logs is the plain ELBO.": w.mean(0),
     }
     close(got, right, "Not log(mean(exp(w))) over the first dimension.", slips=slips)
-    far = attempt(w - 500)
-    require(torch.isfinite(far).all(), "exp(-500) is 0 in float32: take the largest w out first, and add it after.")
-    close(far, right - 500, "A constant added to all w should be added to the result.", atol=1e-2)
+    _stays_in_range(attempt, w, right)
+
+
+def _stays_in_range(attempt, w, right):
+    far = attempt(w - 2000)
+    require(
+        torch.isfinite(far).all(), "exp(-2000) is 0 in any precision: take the largest w out first, and add it after."
+    )
+    close(far, right - 2000, "A constant added to all w should be added to the result.", atol=1e-2)
     apart = torch.tensor([[-160.0, -400.0], [-161.0, -401.0]])  # two pictures, 240 nats apart
-    wanted = torch.tensor([-160.3799, -400.3799])
-    close(attempt(apart), wanted, "Each picture has its own largest w: take the maximum over dim 0 only.", rtol=1e-5)
-    require(torch.isfinite(attempt(w + 500)).all(), "exp(500) overflows: take the largest w out, not the smallest.")
+    slips = {
+        "k is the number of rows of w: do not write 50 into the function.": torch.logsumexp(apart, 0) - math.log(50)
+    }
+    hint = "Each picture has its own largest w: take the maximum over dim 0 only."
+    close(attempt(apart), torch.tensor([-160.3799, -400.3799]), hint, slips=slips, rtol=1e-5)
+    spread = torch.tensor([[0.0, -300.0], [-300.0, 0.0], [-300.0, -300.0]])
+    hint = "exp(300) overflows: take the largest w of each column out, not the smallest, the mean or the first."
+    require(torch.isfinite(attempt(spread)).all(), hint)
 
 
 @exercise(
@@ -289,6 +263,8 @@ def _(attempt):
         "That is sigma²: the likeliest variance is the mean squared error. Take the root.": mse,
         "One sigma for all pixels: the mean, not the sum.": ((x - out) ** 2).sum().sqrt(),
         "The squares first, then the mean, then the root.": (x - out).abs().mean(),
+        "The mean of x - out is not taken away before the squares, as .std() does.": (x - out).std(),
+        "The mean over the pixels too, not their sum.": (64 * mse).sqrt(),
     }
     got = attempt(x, out)
     close(got, mse.sqrt(), "Set the slope of log sigma + mse / (2 sigma²) to zero.", slips=slips)
@@ -330,7 +306,7 @@ def _(attempt):
     mu = torch.randn(200, 3) * 0.8 + 0.3
     log_var = torch.randn(200, 3) - 1
     result = attempt(mu, log_var)
-    require(isinstance(result, tuple | list) and len(result) == 2, "Return two tensors: mean, variance.")
+    require(isinstance(result, tuple | list | torch.Tensor) and len(result) == 2, "Return two tensors: mean, variance.")
     mean, variance = result
     close(mean, mu.mean(0), "The mean of a mixture is the mean of the means.")
     inside = log_var.exp().mean(0)
@@ -339,5 +315,10 @@ def _(attempt):
         "That is the variance within the clouds alone, but their means differ as well.": inside,
         "That is the variance of the means alone, but each cloud has a width of its own.": between,
         "The mean of the variances, exp(log_var), not of sigma.": (0.5 * log_var).exp().mean(0) + between,
+        "The exponential first, then the mean: the variances are averaged, not their logarithms.": (
+            log_var.mean(0).exp() + between
+        ),
+        "Subtract the mean of the means before you square them.": inside + mu.square().mean(0),
+        "The variance, not its root.": (inside + between).sqrt(),
     }
     close(variance, inside + between, "Variance within plus variance between.", slips=slips, rtol=2e-2)

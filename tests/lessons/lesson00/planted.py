@@ -11,12 +11,26 @@ from minidiff.lessons.lesson00 import solutions as right
 
 
 def trained(
-    model, batches, steps, lr, *, zero=True, back=True, step=True, late=False, up=False, same=False, keep=float
+    model,
+    batches,
+    steps,
+    lr,
+    *,
+    zero=True,
+    back=True,
+    step=True,
+    late=False,
+    up=False,
+    same=False,
+    keep=float,
+    new=False,
 ):
     """right.train with one thing changed."""
     optimiser = torch.optim.Adam(model.parameters(), lr=lr, maximize=up)
     losses = []
     for k in range(steps):
+        if new:
+            optimiser = torch.optim.Adam(model.parameters(), lr=lr)
         loss = model.loss(*batches[0 if same else k])
         if zero and not late:
             optimiser.zero_grad()
@@ -32,6 +46,22 @@ def trained(
 
 def slip(**changes):
     return lambda model, batches, steps, lr: trained(model, batches, steps, lr, **changes)
+
+
+def by_sgd(model, batches, steps, lr):
+    optimiser = torch.optim.SGD(model.parameters(), lr=lr)
+    losses = []
+    for k in range(steps):
+        loss = model.loss(*batches[k])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    return losses
+
+
+def running_sum(model, batches, steps, lr):
+    return torch.tensor(right.train(model, batches, steps, lr)).cumsum(0).tolist()
 
 
 def first_alone(model, batches, steps, lr):
@@ -89,6 +119,13 @@ class RightToo(Masked):
         return mask
 
 
+class MiddleOfFive(Masked):
+    def masked(self, mask, middle, own):
+        mask[2, 2 + own :] = 0
+        mask[3:] = 0
+        return mask
+
+
 class MaskedOnce(Masked):
     def masked(self, mask, middle, own):
         return right.MaskedConv(1, 1, len(mask), own).mask
@@ -118,6 +155,14 @@ def over_columns(model, x, y):
     return model(x, y).log_softmax(-1).gather(1, to_levels(x)[:, None]).sum((1, 2, 3))
 
 
+def over_pictures(model, x, y):
+    return model(x, y).log_softmax(0).gather(1, to_levels(x)[:, None]).sum((1, 2, 3))
+
+
+def of_probabilities(model, x, y):
+    return model(x, y).softmax(1).gather(1, to_levels(x)[:, None]).sum((1, 2, 3))
+
+
 def in_bits(model, x, y):
     return right.log_prob(model, x, y) / math.log(2)
 
@@ -127,9 +172,9 @@ def surprise(model, x, y):
 
 
 @torch.no_grad()
-def walked(model, labels, generator, *, choose=None, swapped=False, copy=True, once=False):
+def walked(model, labels, generator, *, choose=None, swapped=False, copy=True, once=False, empty=-1.0):
     """right.paint with one thing changed."""
-    x = torch.full((len(labels), 1, 8, 8), -1.0)
+    x = torch.full((len(labels), 1, 8, 8), empty)
     blank = x.clone()
     for place in range(64):
         row, column = divmod(place, 8)[::-1] if swapped else divmod(place, 8)
@@ -155,6 +200,14 @@ def asked_once(model, labels, generator=None):
     return walked(model, labels, generator, once=True)
 
 
+def on_grey(model, labels, generator=None):
+    return walked(model, labels, generator, empty=0.0)
+
+
+def unseeded(model, labels, generator=None):
+    return walked(model, labels, None)
+
+
 def last_only(model, labels, generator=None):
     yield list(right.paint(model, labels, generator))[-1]
 
@@ -169,6 +222,18 @@ def of_the_whole_picture(log_prob, dims):
 
 def of_sixty_four(log_prob, dims):
     return -log_prob.mean() / (64 * math.log(2))
+
+
+def summed(log_prob, dims):
+    return -log_prob.sum() / (dims * math.log(2))
+
+
+def of_each(log_prob, dims):
+    return -log_prob / (dims * math.log(2))
+
+
+def times_the_log(log_prob, dims):
+    return -log_prob.mean() / dims * math.log(2)
 
 
 def mean_picture(x):
@@ -266,6 +331,16 @@ def in_whole_numbers(logits, temperature):
     return (logits / temperature).softmax(1) if temperature else one_hot
 
 
+def as_logarithms(logits, temperature):
+    return (logits / temperature).log_softmax(1) if temperature else right.tempered(logits, 0)
+
+
+def a_row_too_late(model, x, labels, rows, generator=None):
+    late = right.finish(model, x, labels, rows + 1, generator)
+    late[:, :, rows] = -1.0
+    return late
+
+
 PLANTED = {
     "00.train": [
         slip(zero=False),
@@ -275,19 +350,22 @@ PLANTED = {
         slip(up=True),
         slip(same=True),
         slip(keep=torch.Tensor.clone),
+        slip(new=True),
+        by_sgd,
+        running_sum,
         first_alone,
         own_rate,
         last_loss,
         from_one,
     ],
-    "00.masked_conv": [OwnAlways, OwnNever, RowsBelow, RightToo, MaskedOnce, NoBias],
-    "00.log_prob": [mean_over_pixels, no_softmax, over_columns, in_bits, surprise],
-    "00.paint": [greedy, column_by_column, one_tensor, last_only, asked_once],
-    "00.bits_per_dim": [in_nats, of_the_whole_picture, of_sixty_four],
+    "00.masked_conv": [OwnAlways, OwnNever, RowsBelow, RightToo, MiddleOfFive, MaskedOnce, NoBias],
+    "00.log_prob": [mean_over_pixels, no_softmax, over_columns, over_pictures, of_probabilities, in_bits, surprise],
+    "00.paint": [greedy, column_by_column, one_tensor, last_only, asked_once, on_grey, unseeded],
+    "00.bits_per_dim": [in_nats, of_the_whole_picture, of_sixty_four, summed, of_each, times_the_log],
     "00.steadiest": [mean_picture, over_everything],
-    "00.tempered": [multiplied, without_zero, after_softmax, in_whole_numbers],
+    "00.tempered": [multiplied, without_zero, after_softmax, as_logarithms, in_whole_numbers],
     "00.finish": [
         *(in_place, from_the_top, kept_whole, all_in_one_pass, one_pass_over_the_old, ended_by_column, ended_greedily),
-        *(without_the_generator, sampled_and_pasted, levels_as_shares, for_one_label),
+        *(without_the_generator, sampled_and_pasted, levels_as_shares, for_one_label, a_row_too_late),
     ],
 }
