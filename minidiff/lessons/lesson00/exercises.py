@@ -58,12 +58,12 @@ def _takes_adams_steps(attempt):
     got, wanted = (torch.tensor(train(_Slope(bend=1.0), _Counted(5), 4, 0.1)) for train in (attempt, right.train))
     total = 0.5 * torch.arange(4)  # the sums of the batches
     slope = 1 + total
-    slips = {
-        "Make the optimiser once, before the loop: Adam remembers earlier gradients.": (1 - 0.2 * total) * slope
-        + total,
-        "The optimiser should be torch.optim.Adam.": (1 - 0.1 * (slope.cumsum(0) - slope)) * slope + total,
-        "Keep the loss of each batch by itself, not the sum so far.": wanted.cumsum(0),
+    weights = {  # before each step: new Adams move by the rate alone, plain descent by the rate times the slope
+        "Make the optimiser once, before the loop: Adam remembers earlier gradients.": 1 - 0.1 * torch.arange(4),
+        "The optimiser should be torch.optim.Adam.": 1 - 0.1 * (slope.cumsum(0) - slope),
     }
+    slips = {hint: weight * slope + total for hint, weight in weights.items()}
+    slips["Keep the loss of each batch by itself, not the sum so far."] = wanted.cumsum(0)
     close(got, wanted, "These are not the losses of the batches, one for each of Adam's steps.", slips=slips, rtol=1e-3)
 
 

@@ -24,13 +24,13 @@ def trained(
     same=False,
     keep=float,
     new=False,
+    made=torch.optim.Adam,
 ):
     """right.train with one thing changed."""
-    optimiser = torch.optim.Adam(model.parameters(), lr=lr, maximize=up)
     losses = []
     for k in range(steps):
-        if new:
-            optimiser = torch.optim.Adam(model.parameters(), lr=lr)
+        if new or k == 0:
+            optimiser = made(model.parameters(), lr=lr, maximize=up)
         loss = model.loss(*batches[0 if same else k])
         if zero and not late:
             optimiser.zero_grad()
@@ -46,18 +46,6 @@ def trained(
 
 def slip(**changes):
     return lambda model, batches, steps, lr: trained(model, batches, steps, lr, **changes)
-
-
-def by_sgd(model, batches, steps, lr):
-    optimiser = torch.optim.SGD(model.parameters(), lr=lr)
-    losses = []
-    for k in range(steps):
-        loss = model.loss(*batches[k])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
-    return losses
 
 
 def running_sum(model, batches, steps, lr):
@@ -351,7 +339,7 @@ PLANTED = {
         slip(same=True),
         slip(keep=torch.Tensor.clone),
         slip(new=True),
-        by_sgd,
+        slip(made=torch.optim.SGD),
         running_sum,
         first_alone,
         own_rate,
