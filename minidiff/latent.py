@@ -225,8 +225,8 @@ def text_to_image(model: LatentDiffusion, prompts: str | list[str], **options) -
     """A picture for each prompt, (B, channels, height, width) in [-1, 1]: model(prompts, **options).
 
     size: in pixels, of a square or (height, width); the model's own unless given. steps=20, order=2 and eta=0 are those
-    of `sampler.sample`, grid=times makes the times of (steps, start). scale: of guidance. negative: what to move away
-    from, a text for all or one each. watch: what the `Step`s of each run go through, such as tqdm. generator: of noise.
+    of `sampler.sample`, grid=times makes the times of (steps, start). scale: of guidance. negative: a text to move away
+    from, or one each. limit: guidance.clamp, say, for codes that are pixels. watch: what `Step`s go through, as tqdm.
     """
     return model(prompts, **options)
 
@@ -290,12 +290,12 @@ def _times(grid: Callable, steps: int, start: float) -> Tensor:
     return grid(max(1, round(start * expect.integer("steps", steps, 1))), start)
 
 
-def _walked(model, x, t, told, scale=None, negative=None, keep=None, watch=iter, **options) -> Tensor:
+def _walked(model, x, t, told, scale=None, negative=None, keep=None, limit=None, watch=iter, **options) -> Tensor:
     """x at the first of the times t, (B, latent, h, w), walked to codes at t = 0, as many rows at once as fit."""
     away = _for_all(model, "negative", negative, len(x))
     codes = []
     for rows in torch.arange(len(x)).split(_rows_at_once(model, x)):
-        denoise = _guided(model, told[rows], away[rows], scale)
+        denoise = (limit or nn.Identity())(_guided(model, told[rows], away[rows], scale))
         if keep is not None:
             denoise = keep_known(denoise, *(part[rows] for part in keep))
         walk = sample(*_to_zero(denoise, x[rows], t), model.schedule, **{"order": 2} | options)

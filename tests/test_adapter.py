@@ -1,11 +1,16 @@
 """Adapters: a new word alone moves, LoRA begins as nothing, what is worn comes off bit for bit, merged is worn."""
 
+import copy
+
 import pytest
 import torch
+from torch import nn
 
 from minidiff import checkpoints, data, seeded
 from minidiff.adapter import HOWS, TABLE, Adapter, LoRA, WithWord, merged, worn
+from minidiff.latent import guided
 from minidiff.personalize import LAYERS, attention_layers, fresh
+from minidiff.sampler import last, sample, times
 
 KNOWN = "a small red circle on a white background"
 KINDS = [(how, {}) for how in HOWS] + [("lora", {"layers": "all", "rank": 2})]
@@ -70,9 +75,40 @@ def test_merged_is_worn(model, layers):
         assert (found - wanted).abs().max() <= 1e-5 * wanted.abs().max()
 
 
+def test_one_layer_merged_is_worn_to_a_millionth():
+    """In float32, by the largest answer: a network adds up the rounding of its layers, and a run of 20 steps theirs."""
+    torch.manual_seed(0)
+    for make, x in ((nn.Linear(64, 128), torch.randn(50, 64)), (nn.Conv2d(32, 64, 3), torch.randn(5, 32, 8, 8))):
+        out, *rest = make.weight.shape
+        lora = LoRA(make, torch.randn(2, *rest) / 8, torch.randn(out, 2, *[1] * (len(rest) - 1)), 0.7)
+        with torch.no_grad():
+            wanted = lora(x)
+            make.weight += lora.scale * lora.change()
+            assert (make(x) - wanted).abs().max() <= 1e-6 * wanted.abs().max()
+
+
+def test_merged_is_worn_after_a_whole_run_to_a_millionth(shapes):
+    """In float64, pictures of 20 steps with guidance: the two are one function, and only rounding is between them."""
+    adapter = noisy(fresh(shapes, "zib", "lora", layers="all", rank=2, alpha=1.5))
+    adapter.weights = {name: weight.double() for name, weight in adapter.weights.items()}
+    exact = copy.deepcopy(shapes).double()
+    z = torch.randn(2, 8, 8, 8, generator=seeded(0)).double()
+
+    @torch.no_grad()
+    def run(model):
+        denoise = guided(model, [KNOWN, "a zib on a red background"])
+        return model.decode(last(sample(denoise, z, times(20), model.schedule, order=2)))
+
+    with worn(exact, adapter):
+        drawn = run(exact)
+    assert drawn.std() > 0.1 and drawn.dtype == torch.float64
+    assert (run(merged(exact, adapter)) - drawn).abs().max() <= 1e-6
+    assert (run(merged(exact, adapter, 0.9)) - drawn).abs().max() > 1e-3
+
+
 def test_scale_and_strength_count_once(shapes):
     x, weight = torch.randn(5, 8), torch.randn(6, 8)
-    layer = torch.nn.Linear(8, 6, bias=False)
+    layer = nn.Linear(8, 6, bias=False)
     layer.weight.data = weight
     down, up = torch.randn(2, 8), torch.randn(6, 2)
     found = LoRA(layer, down, up, 0.5)(x)
@@ -85,7 +121,7 @@ def test_scale_and_strength_count_once(shapes):
 
 
 def test_a_convolution_changes_as_its_merged_weight_does():
-    layer = torch.nn.Conv2d(4, 6, 3, padding=1, stride=2)
+    layer = nn.Conv2d(4, 6, 3, padding=1, stride=2)
     lora = LoRA(layer, torch.randn(2, 4, 3, 3), torch.randn(6, 2, 1, 1), 0.7)
     x = torch.randn(2, 4, 8, 8)
     wanted = torch.conv2d(x, layer.weight + 0.7 * lora.change(), layer.bias, 2, 1)

@@ -14,15 +14,19 @@ class Paint(Control):
     """A mask over `picture` (3, H, W) in [-1, 1] as a control: `value` is bytes, one a pixel, 1 where it is painted.
 
     `mask(value)` makes it a bool tensor (H, W). `value`: the mask at the start, bool (H, W), by default empty. `brush`:
-    the radius of a dab in pixels. The page sends one message for each stroke.
+    the radius of a dab in pixels. `ink`: the colour of painted pixels, three numbers from 0 to 255; a chequered pattern
+    unless given. `how`: the note above the pad. The page sends one message for each stroke.
     """
 
-    def __init__(self, label: str, picture: Tensor, value: Tensor | None = None, brush: int = 2):
+    def __init__(
+        self, label: str, picture: Tensor, value: Tensor | None = None, brush: int = 2, ink=(), how: str | None = None
+    ):
         picture = expect.tensor("picture", picture, "3 H W", finite=True).detach().cpu()
         self.label, self.height, self.width = label, *picture.shape[1:]
         value = torch.zeros(self.height, self.width, dtype=torch.bool) if value is None else value
         pixels = ((picture.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0)
         view = PaintView(width=self.width, height=self.height, brush=expect.integer("brush", brush, 0), label=label)
+        view.ink, view.how = [expect.integer("ink", level, 0, 255) for level in ink], how or HOW
         view.pixels, view.value = pixels.numpy().tobytes(), self.check(value)
         super().__init__(label, view)
 
@@ -51,7 +55,7 @@ HOW = "Paint over what is to be drawn anew, with the mouse or a finger. By keys:
 
 
 class PaintView(anywidget.AnyWidget):
-    """What a Paint shows: the picture, and a chequered pattern where it is painted. `value` and `pixels` are bytes."""
+    """What a Paint shows: the picture, and ink or a chequered pattern where it is painted. `value`, `pixels`: bytes."""
 
     value = traitlets.CBytes(b"").tag(sync=True)  # uint8 (H, W), 0 or 1
     pixels = traitlets.CBytes(b"").tag(sync=True)  # uint8 (H, W, 3)
@@ -59,6 +63,7 @@ class PaintView(anywidget.AnyWidget):
     height = traitlets.Int(32).tag(sync=True)
     brush = traitlets.Int(2).tag(sync=True)
     label = traitlets.Unicode().tag(sync=True)
+    ink = traitlets.List(traitlets.Int()).tag(sync=True)  # three levels, or none for the pattern
     how = traitlets.Unicode(HOW).tag(sync=True)
 
     _esm = """
@@ -71,10 +76,11 @@ class PaintView(anywidget.AnyWidget):
       [canvas.width, canvas.height] = [width, height];
 
       function show() {
-        const pixels = read(model.get("pixels")), image = g.createImageData(width, height);
+        const pixels = read(model.get("pixels")), image = g.createImageData(width, height), ink = model.get("ink");
         for (let i = 0; i < width * height; i++) {
           const light = (i % width + Math.floor(i / width)) % 2 ? 235 : 165;  // the usual sign of "nothing here"
-          const rgb = mask[i] ? [light, light, light] : pixels.subarray(3 * i, 3 * i + 3);
+          const painted = ink.length ? ink : [light, light, light];
+          const rgb = mask[i] ? painted : pixels.subarray(3 * i, 3 * i + 3);
           image.data.set([...rgb, 255], 4 * i);
         }
         g.putImageData(image, 0, 0);

@@ -1,4 +1,6 @@
-"""Lesson 15 in a real JupyterLab: a LoRA at any strength, and two of them mixed."""
+"""Lesson 15 in a real JupyterLab: a LoRA at any strength, two of them mixed, and a sketch that is followed."""
+
+import re
 
 import pytest
 
@@ -31,3 +33,16 @@ def test_two_loras_are_mixed(lesson):
     mix.changed(first)
     mix.button("Reset")
     mix.shows(first)
+
+
+def test_a_sketch_is_drawn_and_followed(lesson):
+    pad = lesson.explorer("pad")
+    first = pad.picture()
+    pad.button("Clear")
+    pad.alt(re.compile("a sketch of 0 pixels, “.*” drawn twice without it, and twice with it at strength 1"))
+    empty = pad.changed(first)
+    pad.drag("sketch", (0.2, 0.2), (0.2, 0.8))
+    pad.alt(re.compile("a sketch of [1-9][0-9]+ pixels"))
+    pad.changed(empty)
+    pad.button("Reset")
+    pad.shows(first)

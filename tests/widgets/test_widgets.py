@@ -189,6 +189,7 @@ def test_a_mask_is_bytes_on_the_page_and_a_tensor_here():
         (lambda: Text("prompt", 3), TypeError, "value: got int"),
         (lambda: setattr(Text("prompt"), "value", None), TypeError, "prompt: got NoneType"),
         (lambda: Paint("mask", torch.zeros(1, 4, 4)), ValueError, "picture: "),
+        (lambda: Paint("mask", torch.zeros(3, 4, 4), ink=(0, 0, 300)), ValueError, "ink: got 300"),
         (lambda: Paint("mask", torch.zeros(3, 4, 4), torch.zeros(5, 4) > 0), ValueError, "mask: got shape .5, 4."),
         (lambda: Paint("mask", torch.zeros(3, 4, 4), torch.zeros(4, 4)), TypeError, "mask: got Tensor"),
         (lambda: setattr(Paint("mask", torch.zeros(3, 2, 2)), "value", b"aaaa"), ValueError, "mask: got 4 bytes"),

@@ -19,13 +19,14 @@ EMPTY = (-0.45, -0.35, 0.0)  # the colour of a pixel not drawn yet: blue, which 
 
 # The map: lesson -> (left, top, name, what it brings), and who leads to whom. A row is one way to draw.
 ROWS = (
-    (3.0, "one network pass\nfor each pixel"),
+    (3.0, "one network pass for\neach pixel or token"),
     (2.0, "one pass, from\na random code z"),
     (1.0, "many passes, each over\nthe whole picture"),
     (0.0, "from words"),
 )
 BOXES = {
     "00": (0.0, 3.0, "why generate", "pixel by pixel"),
+    "14": (1.0, 3.0, "DALL·E, unCLIP", "token by token"),
     "01": (0.0, 2.0, "autoencoder", "a picture as 8 numbers"),
     "02": (1.0, 2.0, "VAE", "codes one can draw"),
     "03": (2.0, 2.0, "flow", "exact, and invertible"),
@@ -36,13 +37,15 @@ BOXES = {
     "07": (2.0, 1.0, "DDIM", "in fewer steps"),
     "08": (3.0, 1.0, "guidance", "closer to the label"),
     "16": (4.0, 1.0, "score models", "one theory for all"),
+    "18": (5.0, 1.0, "which model?", "all on one table"),
     "09": (0.0, 0.0, "latent diffusion", "all of it, on codes"),
     "10": (1.0, 0.0, "transformers", "words that read each other"),
     "11": (2.0, 0.0, "CLIP", "words beside pictures"),
     "12": (3.0, 0.0, "Stable Diffusion", "at full size"),
-    "15": (5.0, 0.0, "personalisation", "a thing of your own"),
+    "13": (4.0, 0.0, "cascades", "small, then enlarged"),
+    "15": (5.0, 0.0, "personalisation", "your thing, your sketch"),
 }
-ARROWS = ("00 01", "01 02", "05 06", "06 07", "07 08", "08 09", "09 10", "10 11", "11 12")
+ARROWS = ("00 01", "01 02", "05 06", "06 07", "07 08", "08 09", "09 10", "10 11", "11 12", "12 13")
 
 
 def course_map(here: str = "00") -> Figure:

@@ -9,7 +9,18 @@ from minidiff import flow
 from minidiff.exercises import close, exercise, require, shaped
 from minidiff.exercises.compare import NotAttempted
 from minidiff.lessons.lesson03 import solutions
-from minidiff.lessons.lesson03.probes import awake, coupling_slips, filled, normal
+from minidiff.lessons.lesson03.probes import (
+    act_norm_backwards,
+    awake,
+    bend,
+    chain_slips,
+    conv_slips,
+    coupling_backwards,
+    coupling_slips,
+    filled,
+    line_slips,
+    normal,
+)
 from minidiff.metrics import bits_per_dim
 
 
@@ -24,34 +35,28 @@ from minidiff.metrics import bits_per_dim
 )
 def _(attempt):
     x = torch.linspace(-2, 2, 9)
-    got = shaped(attempt(x, torch.sinh), (9,), "One number for each x.")
-    z = torch.sinh(x)
-    slope = torch.cosh(x)
-    base = normal(z)
-    slips = {
-        "The slope is missing: add the log of dz/dx.": base,
-        "Add the log of the slope: where z rises steeply, much of z falls into little x.": base - slope.log(),
-        "The slope goes in as its log: a product of densities is a sum of logs.": base + slope,
-        "The normal density is that of z, not of x.": normal(x) + slope.log(),
-        "The ½ log 2π of the normal density is missing.": -0.5 * z**2 + slope.log(),
-    }
-    close(got, base + slope.log(), "Not log N(f(x)) + log f'(x).", slips=slips)
+    got = shaped(attempt(x, bend), (9,), "One number for each x.")
+    slope = 1 + 0.8 * torch.cos(2 * x)
+    close(got, normal(bend(x)) + slope.log(), "Not log N(f(x)) + log f'(x).", slips=line_slips(x, slope))
 
 
 def _both(result) -> tuple:
     if result is ...:
         raise NotAttempted
-    require(isinstance(result, tuple) and len(result) == 2, "Return two things: z and log_det.")
+    require(isinstance(result, tuple | list) and len(result) == 2, "Return two things: z and log_det.")
     return result
 
 
 def _layer(attempt, *arguments):
-    """A layer and what it makes of x (6, 3): x, z, log_det."""
+    """A layer and what it makes of x (6, 3): x, z, log_det. Any number of rows will do, and x stays as it is."""
     layer = attempt(*arguments)
     x = torch.randn(6, 3)
+    before = x.clone()
     z, log_det = _both(layer(x))
+    require(torch.equal(x, before), "Your layer changes the x that it was given: make a new tensor for z.")
     shaped(z, (6, 3), "z has the shape of x.")
     shaped(log_det, (6,), "One log_det for each row: sum over its numbers, and expand to the rows.")
+    shaped(_both(layer(x[:2]))[1], (2,), "Right for 6 rows and not for 2: there are len(x) of them.")
     return layer, x, z, log_det
 
 
@@ -77,13 +82,20 @@ def _(attempt):
         "Multiply by the scale, do not divide: then +log_scale is what log_det adds up.": (x - shift) / scale,
     }
     close(z, right, "Not (x - shift) exp(log_scale).", slips=slips)
-    slips = {
+    close(log_det, total, "Not the sum of log_scale.", slips=_log_det_slips(total, scale))
+    back = "inverse(forward(x)) is not x: divide by the scale first, then add the shift."
+    close(layer.inverse(z), x, back, slips=act_norm_backwards(z, shift, scale))
+
+
+def _log_det_slips(total, scale) -> dict:
+    """Hint -> the log_det of an act-norm with that slip."""
+    return {
         "The log of a product of scales is the sum of their logs: sum, no mean.": total / 3,
         "The sign: scaling up by 2 has log_det +log 2.": -total,
         "log_det adds up the logs of the scales, not the scales.": scale.sum().expand(6),
+        "The logarithm of the product of the scales, not the product: the sum of log_scale.": scale.prod().expand(6),
+        "Each row has its own log_det: do not count the batch.": 6 * total,
     }
-    close(log_det, total, "Not the sum of log_scale.", slips=slips)
-    close(layer.inverse(z), x, "inverse(forward(x)) is not x: divide by the scale first, then add the shift.")
 
 
 @exercise(
@@ -100,17 +112,20 @@ def _(attempt):
     net = nn.Linear(3, 6).requires_grad_(False)
     layer, x, z, log_det = _layer(attempt, mask, net)
     right, total = flow.Coupling(mask, net)(x)
+    lost = "The numbers with mask 1 came out as 0. There log_s is 0, and the factor that keeps them is exp(0) = 1."
+    require(z[:, [0, 2]].any(), lost)
     kept = torch.allclose(z[:, [0, 2]], x[:, [0, 2]])
     require(kept, "The numbers with mask 1 must come out unchanged: multiply log_s and t by 1 - mask.")
     close(z[:, 1], right[:, 1], "Not x exp(log_s) + t.", slips=coupling_slips(x, net, mask))
     slips = {
         "The sign: log_det is +log_s, as z = x exp(log_s) + t.": -total,
+        "log_det adds up log_s itself: a sum of logarithms, without the exponential.": 2 + total.exp(),
         "Sum log_s, no mean.": total / 3,
         "Only what is scaled counts: log_s is 0 where the mask is 1.": (3 * (net(x * mask)[:, :3] / 3).tanh()).sum(1),
     }
     close(log_det, total, "log_det is the sum of log_s over the numbers.", slips=slips)
     back = "inverse(forward(x)) is not x: the same log_s and t, read from z, then (z - t) exp(-log_s)."
-    close(layer.inverse(z), x, back, atol=1e-4)
+    close(layer.inverse(z), x, back, slips=coupling_backwards(layer, z), atol=1e-4)
 
 
 @exercise(
@@ -126,21 +141,7 @@ def _(attempt):
     model = awake(3, couplings=2)
     x = torch.randn(5, 3)
     got = shaped(attempt(model.layers, x), (5,), "One number for each row: sum over its numbers.")
-    z, total = model(x)
-    right = normal(z).sum(1)
-    wrong = normal(x).sum(1)
-    fed_x = normal(model.layers[-1](x)[0]).sum(1) + sum(layer(x)[1] for layer in model.layers)
-    slips = {
-        "The log_dets are missing: add those of all layers.": right,
-        "The log_dets are added: what stretches x towards z makes x denser.": right - total,
-        "Each layer takes what the last one gave: the normal density is that of the last z.": total + wrong,
-        "Each layer takes what the last one gave, not x again.": fed_x,
-        "The log 2π is missing: each of the D numbers brings ½ log 2π.": total - 0.5 * (z**2).sum(1),
-        "Sum over the numbers of a row, no mean.": total + right / 3,
-        "Each of the D numbers brings its own ½ log 2π, not one for the row.": total + right + math.log(2 * math.pi),
-        "Only the last layer's log_det is there: add up all of them.": right + model.layers[-1](z)[1],
-    }
-    close(got, model.log_prob(x), "Not log N(z; 0, I) plus the sum of all log_dets.", slips=slips)
+    close(got, model.log_prob(x), "Not log N(z; 0, I) plus the sum of all log_dets.", slips=chain_slips(model, x))
 
 
 @exercise(
@@ -159,6 +160,11 @@ def _(attempt):
         "The 3 is missing: a cell is 1/8 wide in each pixel, log2(8) = 3 bits.": bits,
         "Add the 3: a density is 8 times the probability of its cell, so it alone promises too few bits.": bits - 3,
         "Minus the log: the likelier, the fewer bits.": -bits + 3,
+        "The sign of the whole: minus the log of the probability of the levels.": -bits - 3,
+        "Divide by log 2, do not multiply by it: a nat is 1.44 bits.": nats * math.log(2) + 3,
+        "The 3 is in bits, log2(8). In nats it would be log 8, before the division by log 2.": bits + math.log(8),
+        "The 3 is in bits already: only the nats are divided by log 2.": bits + 3 / math.log(2),
+        "3 bits for each pixel: all else is divided by 64 already.": bits + 3 * 64,
         "The mean over the digits, not their sum.": 30 * bits + 3,
         "The 3 is bits already: add it after dividing.": bits + 3 / 64,
     }
@@ -168,14 +174,19 @@ def _(attempt):
 @exercise("03.undo", solution=solutions.undo, hints=("The last layer is undone first: `reversed(layers)`.",))
 def _(attempt):
     model = awake(2, couplings=3)
+    count = len(model.layers)
     x = torch.randn(7, 2)
     with torch.no_grad():
         z, _ = model(x)
         slips = {
             "Shoes come off before socks: the last layer is undone first.": solutions.undo(model.layers[::-1], z),
             "Each layer undoes what the one after it gave, not z again.": model.layers[0].inverse(z),
+            "Only the last layer is undone: does `return` stand inside the loop?": model.layers[-1].inverse(z),
+            "One layer is left: the first one is undone too.": solutions.undo(model.layers[1:], z),
+            "That goes forward once more: call each layer's inverse.": model(z)[0],
         }
         got = shaped(attempt(model.layers, z), (7, 2), "x has the shape of z.")
+        require(len(model.layers) == count, "Your code takes layers away: the caller still needs them.")
         close(got, x, "Not the x that the layers take to z.", slips=slips, rtol=1e-3, atol=1e-3)
 
 
@@ -221,13 +232,8 @@ def _(attempt):
     slips = {"Row i of the weight makes channel i: that is the transposed matrix.": solutions.conv1x1(x, weight.T)[0]}
     close(z, right, "At every place: weight @ (the C numbers there).", slips=slips, atol=1e-4)
     one = torch.linalg.slogdet(weight).logabsdet
-    slips = {
-        "That is the log|det| of one place: the matrix acts at all H W of them.": one.expand(4),
-        "The matrix acts once at each place, whatever C is: H W times, not C H W.": (30 * one).expand(4),
-        "The matrix acts at each place, not on each channel: H W times, not C.": (3 * one).expand(4),
-        "Each picture has its own log_det: do not count the batch.": (40 * one).expand(4),
-        "Take the logarithm of |det|.": (10 * one.exp()).expand(4),
-    }
-    close(log_det, (10 * one).expand(4), "Not H W log|det weight|.", slips=slips, rtol=1e-3)
+    close(log_det, (10 * one).expand(4), "Not H W log|det weight|.", slips=conv_slips(one), rtol=1e-3)
+    small = _both(attempt(x[:2, :, :, 1:], weight))[1]
+    close(small, (8 * one).expand(2), "Right for 2 by 5 places and not for 2 by 4: count them by x.shape.", rtol=1e-3)
     turned = attempt(x, weight[[1, 0, 2]])[1]  # two rows exchanged: the determinant's sign turns
     require(turned.isfinite().all(), "A determinant may be negative: |det| before the log, or torch.linalg.slogdet.")

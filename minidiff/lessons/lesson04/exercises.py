@@ -318,6 +318,8 @@ def _(attempt):
     )
     same = 1 - len(z.unique()) / z.numel()
     require(same < 0.01, "Many numbers are the same, as clamping makes them: draw those beyond the threshold again.")
+    once, again = (attempt(50, 3, 1.0) for _ in range(2))
+    require(not torch.equal(once, again), "The same codes each time: do not set a seed inside.")
     require(z.mean().abs() < 0.1, "As many below 0 as above: the threshold cuts off both sides.")
     spread = z.std().item()
     require(spread > 0.45, "That is a narrower normal distribution: keep its form, draw again only what lies beyond.")

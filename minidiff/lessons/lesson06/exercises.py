@@ -7,7 +7,22 @@ from torch.distributions import Normal, kl_divergence
 from minidiff import schedule, seeded
 from minidiff.exercises import close, exercise, require, shaped
 from minidiff.lessons.lesson06 import solutions
-from minidiff.lessons.lesson06.probes import WRONG_MEANS, WRONG_STDS, Spy, asked, chain, large, mean_of, std_of, wave
+from minidiff.lessons.lesson06.probes import (
+    WRONG_MEANS,
+    WRONG_STDS,
+    Spy,
+    asked,
+    attention_slips,
+    chain,
+    cost_slips,
+    large,
+    loss_slips,
+    mean_of,
+    nearness_slips,
+    std_of,
+    wave,
+    wave_slips,
+)
 
 
 @exercise(
@@ -26,15 +41,12 @@ def _(attempt):
     _noises_rightly(attempt, path)
     loss, x, t = asked(attempt, torch.zeros(4000, 3), path)
     eps = x / path(t, like=x)[1]
-    slips = {
-        "The target is the noise eps, not the clean picture.": torch.tensor(0.25),
-        "The target is the noise eps, not the noisy picture.": ((0.5 - x) ** 2).mean(),
-        "The squared error, not the absolute one.": (0.5 - eps).abs().mean(),
-        "The mean over pictures and pixels, not the sum.": ((0.5 - eps) ** 2).sum(),
-        "The mean over a picture's pixels too, not their sum.": ((0.5 - eps) ** 2).sum(1).mean(),
-        "The square is missing: errors up and down would cancel.": (0.5 - eps).mean(),
-    }
-    close(loss, ((0.5 - eps) ** 2).mean(), "Not the mean of (prediction - eps)², with the eps in x.", slips=slips)
+    close(
+        loss,
+        ((0.5 - eps) ** 2).mean(),
+        "Not the mean of (prediction - eps)², with the eps in x.",
+        slips=loss_slips(x, eps),
+    )
     from minidiff.denoiser import Denoiser
 
     model = Denoiser(Spy(), path, "eps")
@@ -68,6 +80,7 @@ def _noises_rightly(attempt, path):
     eps = x / sigma
     one = eps.std(0).min() < 0.1 < eps.std()
     require(not one, "Each picture needs noise of its own: torch.randn_like(x0).")
+    require(eps.std(1).median() > 0.1, "Each pixel needs noise of its own, not one number a picture: torch.randn_like.")
     require(abs((eps / sigma).std().item() - 1) > 0.03, "The noise is multiplied by sigma, not by sigma².")
     require(abs(eps.std().item() - 1) < 0.05, "The noise should be standard normal (randn, not rand), times sigma.")
 
@@ -92,6 +105,8 @@ def _(attempt):
     got, again = (attempt(wave, x, path, seeded(1)) for _ in range(2))
     shaped(got, (6, 3), "As many samples as there is noise.")
     require(torch.equal(got, again), "Draw the fresh noise from the generator: torch.randn(..., generator=generator).")
+    other = attempt(wave, x, path, seeded(2))
+    require(not torch.equal(got, other), "The same noise from every generator: use the one that is handed over.")
     from minidiff.denoiser import Denoiser
     from minidiff.sampler import last, sample, times
 
@@ -104,13 +119,20 @@ def _asks_for_times(attempt, x, path):
     """The network is asked once a step, at i / T for each row, on any grid."""
     for steps in (path.steps, 7):
         spy = Spy()
-        attempt(spy, x, schedule.cosine(steps) if steps == 7 else path, seeded(1))
+        rows = x[:2] if steps == 7 else x
+        attempt(spy, rows, schedule.cosine(steps) if steps == 7 else path, seeded(1))
         times = [t for _, t in spy.asked]
         require(len(times) > 1, "It stops after one step: does `return` stand inside the loop?")
         require(len(times) == steps, f"{len(times)} steps on a grid of {steps}: loop over schedule.steps.")
         for t in times:
-            shaped(t, (len(x),), "The network wants a time for each row: torch.full((len(x),), t).")
+            fixed = tuple(t.shape) == (6,) != (len(rows),)
+            require(not fixed, "Right for 6 rows and not for 2: there are len(x) of them.")
+            shaped(t, (len(rows),), "The network wants a time for each row: torch.full((len(x),), t).")
         require(max(t.max().item() for t in times) <= 1, "Times run from 1 down to 1/T: i / schedule.steps, not i.")
+        require(
+            times[0][0] > times[-1][0], "The chain runs downwards, from t = 1: for i in range(schedule.steps, 0, -1)."
+        )
+        require(torch.equal(spy.asked[0][0], rows), "The chain starts from the x that is handed over.")
 
 
 def _chains_with_a_slip(x, path):
@@ -142,29 +164,11 @@ def _(attempt):
         got,
         right,
         "Not the sines and cosines of 1000 t w_i with w_i = 10000^(-2i/dim).",
-        slips=_wrong_waves(t),
+        slips=wave_slips(t),
         atol=1e-3,
     )
     shaped(attempt(t[:3], 8), (3, 8), "The number of waves is dim/2, whatever dim is.")
     close(attempt(t[:3], 8), TimeEmbedding(8)(t[:3]), "Right for dim = 12 and not for dim = 8.", atol=1e-3)
-
-
-def _wrong_waves(t):
-    sines, cosines = _waves(t, 12, -2).chunk(2, dim=1)
-    return {
-        "All the sines come first, and then all the cosines.": torch.stack([sines, cosines], 2).flatten(1),
-        "The sines come first, the cosines second.": torch.cat([cosines, sines], 1),
-        "The time is multiplied by 1000 first.": _waves(t / 1000, 12, -2),
-        "DDPM's own code divides by dim/2 - 1; here it is the transformer's 2i/dim.": _waves(t, 12, -2 * 6 / 5),
-        "i begins at 0: the first wave is sin(1000 t).": _waves(t, 12, -2, start=1),
-        "The exponent is -2i/dim: with i/dim the slowest wave is still a hundred times too quick.": _waves(t, 12, -1),
-        "The exponent has a minus sign: the waves get slower with i.": _waves(t, 12, 2),
-    }
-
-
-def _waves(t, dim, power, start=0):
-    angle = 1000 * t[:, None] * 10000 ** (power * (torch.arange(dim // 2) + start) / dim)
-    return torch.cat([angle.sin(), angle.cos()], 1)
 
 
 @exercise(
@@ -184,23 +188,10 @@ def _(attempt):
     from minidiff.nn import attend
 
     right = attend(q[:, None], k[:, None], v[:, None])[:, 0]
-    close(got, right, "Not softmax(q k^T / √d) v.", slips=_wrong_attention(q, k, v))
+    close(got, right, "Not softmax(q k^T / √d) v.", slips=attention_slips(q, k, v))
     q, k = torch.randn(1, 3, 9), torch.randn(1, 2, 9)
     right = attend(q[:, None], k[:, None], k[:, None])[:, 0]
     close(attempt(q, k, k), right, "Right for vectors of 4 numbers and not for vectors of 9: d is q.shape[2].")
-
-
-def _wrong_attention(q, k, v):
-    likeness = q @ k.transpose(1, 2)
-    return {
-        "Divide by the root of d: the longer the vectors, the larger their products.": likeness.softmax(2) @ v,
-        "Divide by the root of d, not by d.": (likeness / 4).softmax(2) @ v,
-        "The weights of a query sum to 1 over the keys: softmax over the last axis.": (likeness / 2).softmax(1) @ v,
-        "The softmax is missing: the weights of a query are positive and sum to 1.": likeness / 2 @ v,
-        "d is the length of a query, not the number of keys.": (likeness / 6**0.5).softmax(2) @ v,
-        "d is the length of a query, not that of a value.": (likeness / 3**0.5).softmax(2) @ v,
-        "Divide the scores before the softmax, not the weights after it.": likeness.softmax(2) / 2 @ v,
-    }
 
 
 @exercise(
@@ -220,6 +211,8 @@ def _(attempt):
     require(isinstance(result, tuple | list) and len(result) == 2, "Return two tensors: x0, eps.")
     slips = {
         "The sign: v = alpha eps - sigma x0, so sigma v is taken away.": alpha * x + sigma * v,
+        "The sign of the whole: x holds +alpha x0, and alpha x comes first.": sigma * v - alpha * x,
+        "That would be right if v were eps: use v = alpha eps - sigma x0 too.": (x - sigma * v) / alpha,
         "That is eps: x0 comes first.": eps,
     }
     close(result[0], x0, "The first of the two is not x0.", slips=slips)
@@ -258,6 +251,8 @@ def _wrong_averages():
         "decay and 1 - decay are swapped: the average moves by a small part, 1 - decay.": _recursion(0.2),
         "The average starts from the weights as they are before training, not from 0.": _recursion(0.8, start=0.0),
         "That is the plain mean of the weights.": 25.0,
+        "That is the plain mean of all weights, the first ones too.": 21.0,
+        "One tick late: the weights after a tick are those that the model has then.": _late(0.8),
         "decay is an argument: 0.99 is only its default.": _recursion(0.99),
         "A weight is multiplied by 1 - decay before it is added.": _recursion(0.8, gain=1.0),
         "The copy is made before the first tick, while the weights are still as they were.": _recursion(0.8, 10.0, 2),
@@ -270,6 +265,13 @@ def _fill(model, value):
     """A training step that makes every weight `value`."""
     for weight in model.parameters():
         weight.fill_(value)
+
+
+def _late(decay):
+    mean = 5.0
+    for weight in (5.0, 10.0, 20.0, 30.0):
+        mean = decay * mean + (1 - decay) * weight
+    return mean
 
 
 def _recursion(decay, start=5.0, first=1, gain=None):
@@ -294,18 +296,14 @@ def _(attempt):
     got = shaped(attempt(samples, train, n=5), (4,), "One number for each sample.")
     rising = torch.cdist(samples.flatten(1), train.flatten(1)).sort(1).values
     nearest, near = rising[:, 0], rising[:, :5]
-    slips = {
-        "The mean is that of the n nearest, not of all.": nearest / rising.mean(1),
-        "n is an argument: the mean of the n nearest.": nearest / rising[:, :50].mean(1),
-        "The n nearest include the nearest one.": nearest / rising[:, 1:6].mean(1),
-        "The nearest is itself one of the n nearest.": nearest / rising[:, 1:5].mean(1),
-        "Upside down: the nearest is divided by the mean.": near.mean(1) / nearest,
-        "Distances, not their squares.": nearest**2 / (near**2).mean(1),
-        "Divide by the mean of the n nearest: what is near depends on how dense the digits lie there.": nearest,
-        "Those are the farthest ones.": rising[:, -1] / rising[:, -5:].mean(1),
-        "Divide by the mean of the n nearest, not by the last of them.": nearest / near[:, -1],
-    }
-    close(got, nearest / near.mean(1), "Not the smallest distance over the mean of the n smallest.", slips=slips)
+    close(
+        got,
+        nearest / near.mean(1),
+        "Not the smallest distance over the mean of the n smallest.",
+        slips=nearness_slips(rising),
+    )
+    ratio = nearest / rising[:, :9].mean(1)
+    close(attempt(samples, train, n=9), ratio, "Right for n = 5 and not for n = 9: n is an argument.")
 
 
 @exercise(
@@ -325,13 +323,9 @@ def _(attempt):
     x = torch.randn(3, 1, 4, 4)
     (mean, std), (guess, _) = path.posterior(x, x0, t, s), path.posterior(x, estimate, t, s)
     right = kl_divergence(Normal(mean, std), Normal(guess, std)).flatten(1).sum(1)
-    slips = {
-        "The half is missing: the log of a normal density has one.": 2 * right,
-        "SNR grows towards s: SNR_s - SNR_t, so that the cost is positive.": -right,
-        "The sum over pixels, not the mean.": right / 16,
-        "The distance is squared.": (right * (snr_s - snr_t) / 2).sqrt(),
-        "The difference of two SNRs, not the one at t.": right * snr_t / (snr_s - snr_t),
-    }
+    slips = cost_slips(x0 - estimate, snr_s, snr_t)
     close(got, right, "Not the KL between the two normals of the step.", slips=slips, rtol=1e-3)
+    part = attempt(x0[..., :2], estimate[..., :2], snr_s, snr_t) + attempt(x0[..., 2:], estimate[..., 2:], snr_s, snr_t)
+    close(part, right, "Right for 4 by 4 pixels and not for 4 by 2: add up all that a picture has.", rtol=1e-3)
     turned = attempt(x0, estimate, snr_t, snr_s)  # no step of a sampler, and negative: a slip of the caller's shows
     close(turned, -right, "The formula has no absolute value: it would hide SNRs in the wrong order.", rtol=1e-3)

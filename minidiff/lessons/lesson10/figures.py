@@ -38,12 +38,12 @@ def draw_block() -> Figure:
 
 def heat(weights: Tensor, tokens: list[str], title: str = "") -> Figure:
     """A matrix (L, L) of attention: the row of each token shows which tokens it looks at, named on both axes."""
-    side = 1.2 + 0.17 * len(tokens)
+    side = 1.6 + 0.2 * len(tokens)
     figure, ax = plt.subplots(figsize=(side, side), layout="constrained")
     ax.imshow(weights.numpy(), cmap="Blues", vmin=0, vmax=1)
     names = [token.strip() for token in tokens]
-    ax.set_xticks(range(len(names)), names, rotation=90, size=7)
-    ax.set_yticks(range(len(names)), names, size=7)
+    ax.set_xticks(range(len(names)), names, rotation=90, size=9)
+    ax.set_yticks(range(len(names)), names, size=9)
     ax.set(xlabel="looks at", ylabel="token")
     ax.set_title(title, size=10)
     return figure

@@ -1,4 +1,4 @@
-"""Lesson 15's checks: the new word's vector, prior preservation, LoRA, merged and mixed, a hypernetwork."""
+"""Lesson 15's checks: the new word's vector, prior preservation, LoRA, hypernetwork, zero convolution."""
 
 import torch
 from torch import nn
@@ -186,3 +186,26 @@ def _(attempt):
                 "The network stands in front of the weight: words + net(words), then the weight.": words @ weight.T,
             }
             close(answer, (words + net(words)) @ weight.T, "Not (words + net(words)) times the weight.", slips=slips)
+
+
+@exercise(
+    "15.zero_convolution",
+    solution=solutions.zero_convolution,
+    core=True,
+    hints=(
+        "A convolution of single pixels is `nn.Conv2d` with a kernel of size 1, from `channels` channels to as many.",
+        "PyTorch begins with random numbers in two places of it: its weight and its bias.",
+        "`nn.init.zeros_(layer.weight)` sets a weight to zero, and it can still be trained. The bias needs the same.",
+    ),
+)
+def _(attempt):
+    for channels in (5, 8):
+        layer = attempt(channels)
+        require(isinstance(layer, nn.Conv2d), "Return the layer itself, an `nn.Conv2d`.")
+        has = (layer.in_channels, layer.out_channels)
+        require(has == (channels, channels), f"It has {has} channels in and out, expected `channels` on both sides.")
+        require(layer.kernel_size == (1, 1), "The kernel has the size 1, so that each pixel is treated by itself.")
+        require(layer.bias is not None, "Keep the bias: it is trained as well. It only has to begin at zero.")
+        require(not layer.weight.any(), "The weight is still random, so the model is changed before any training.")
+        require(not layer.bias.any(), "The bias is still random: it adds a number to every pixel of a channel.")
+        require(layer.weight.requires_grad and layer.bias.requires_grad, "Zero, but not frozen: it has to be trained.")

@@ -1,6 +1,7 @@
 """The answers of lesson 15: the functions that the learner writes, and the predictions."""
 
 import torch
+from torch import nn
 
 from minidiff.exercises.core import question
 
@@ -46,6 +47,14 @@ def hyper(words, key, value, key_net, value_net):
     return (words + key_net(words)) @ key.T, (words + value_net(words)) @ value.T
 
 
+def zero_convolution(channels):
+    """A layer (B, channels, H, W) -> the same shape: a convolution of single pixels that answers 0 until trained."""
+    layer = nn.Conv2d(channels, channels, kernel_size=1)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 question(
     "15.predict_inversion",
     answer="b",
@@ -65,4 +74,15 @@ question(
         "b": "The texts share most of their words: a photo, on the left, background. Which of them did it see?",
     },
     why="The network is only ever shown hens, with the same words around them, so nothing keeps its circles in place.",
+)
+
+question(
+    "15.predict_random",
+    answer="b",
+    hints={
+        "a": "What does a random layer answer, even to an empty sketch? Is that added to nothing, or to every level?",
+        "c": "PyTorch's random numbers are small here, and the frozen network still hears the noise and the prompt.",
+    },
+    why="Small random numbers are added at every level and in every step. The network still draws what it is asked "
+    "for, but it was never trained with such noise inside of it, so its pictures are blurred and their colours off.",
 )

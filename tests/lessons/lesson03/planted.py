@@ -36,6 +36,26 @@ class MeanOfScales(right.ActNorm):
         return super().forward(x)[0], self.log_scale.mean().expand(len(x))
 
 
+class InPlace(right.ActNorm):
+    def forward(self, x):
+        return x.sub_(self.shift).mul_(self.log_scale.exp()), self.log_scale.sum().expand(len(x))
+
+
+class SixRows(right.ActNorm):
+    def forward(self, x):
+        return super().forward(x)[0], self.log_scale.sum().expand(6)
+
+
+class ForwardTwice(right.ActNorm):
+    def inverse(self, z):
+        return self(z)[0]
+
+
+class TimesTheScale(right.ActNorm):
+    def inverse(self, z):
+        return z * self.log_scale.exp() + self.shift
+
+
 class OneLogDet(right.ActNorm):
     def forward(self, x):
         return super().forward(x)[0], self.log_scale.sum()
@@ -62,6 +82,30 @@ class FactorWithoutExp(right.Coupling):
     def forward(self, x):
         log_s, t = self.scale_shift(x)
         return torch.where(self.mask.bool(), x, x * log_s + t), log_s.sum(1)
+
+
+class BareFactor(right.Coupling):
+    def forward(self, x):
+        log_s, t = self.scale_shift(x)
+        return x * log_s + t, log_s.sum(1)
+
+
+class TakesTheShiftAway(right.Coupling):
+    def forward(self, x):
+        log_s, t = self.scale_shift(x)
+        return x * log_s.exp() - t, log_s.sum(1)
+
+
+class Exchanged(right.Coupling):
+    def forward(self, x):
+        log_s, t = self.scale_shift(x)
+        return x * t.exp() + log_s, log_s.sum(1)
+
+
+class AddsTheShiftBack(right.Coupling):
+    def inverse(self, z):
+        log_s, t = self.scale_shift(z)
+        return (z + t) * (-log_s).exp()
 
 
 class HalvesExchanged(right.Coupling):
@@ -112,6 +156,12 @@ def normal(z):
     return -0.5 * (z**2 + math.log(2 * math.pi)).sum(1)
 
 
+def early(layers, x):
+    for layer in layers:
+        z, log_det = layer(x)
+        return normal(z) + log_det
+
+
 def fed_x_again(layers, x):
     total = 0.0
     for layer in layers:
@@ -132,6 +182,13 @@ def forwards(layers, z):
     return z
 
 
+def takes_away(layers, z):
+    while len(layers):
+        z = layers[-1].inverse(z)
+        del layers[-1]
+    return z
+
+
 def product(x, weight):
     return torch.einsum("ij,bjhw->bihw", weight, x)
 
@@ -143,9 +200,22 @@ PLANTED = {
         lambda x, f: line(x, f, lambda normal, slope, _: normal),  # the slope forgotten
         lambda x, f: line(x, f, lambda normal, slope, _: normal - slope.log()),  # the sign
         lambda x, f: line(x, f, lambda _, slope, wrong: wrong + slope.log()),  # the density of x
+        lambda x, f: line(x, f, lambda normal, slope, _: normal + slope.log().abs()),
+        lambda x, f: line(x, f, lambda normal, slope, _: normal.exp() * slope),  # the density
         lambda x, f: line(x, f, lambda normal, slope, _: normal.sum() + slope.log().sum()),  # all together
     ],
-    "03.act_norm": [DividesByTheScale, AddsTheShift, WithoutExp, MeanOfScales, OneLogDet, BackInTheSameOrder],
+    "03.act_norm": [
+        DividesByTheScale,
+        AddsTheShift,
+        WithoutExp,
+        MeanOfScales,
+        OneLogDet,
+        BackInTheSameOrder,
+        InPlace,
+        SixRows,
+        ForwardTwice,
+        TimesTheScale,
+    ],
     "03.coupling": [
         TanhAlone,
         CountsAll,
@@ -156,9 +226,16 @@ PLANTED = {
         Unbounded,
         SignOfLogDet,
         NotUndone,
+        BareFactor,
+        TakesTheShiftAway,
+        Exchanged,
+        AddsTheShiftBack,
     ],
     "03.log_prob": [
         fed_x_again,
+        early,
+        lambda layers, x: -right.log_prob(layers, x),
+        lambda layers, x: chain(layers, x, lambda z, log_dets, x: normal(z) + log_dets[0]),
         lambda layers, x: chain(layers, x, lambda z, log_dets, x: -0.5 * (z**2).sum(1) + sum(log_dets)),
         lambda layers, x: chain(layers, x, lambda z, log_dets, x: normal(z) / 3 + sum(log_dets)),  # a mean over D = 3
         lambda layers, x: chain(layers, x, lambda z, log_dets, x: normal(z) + log_dets[-1]),
@@ -174,8 +251,17 @@ PLANTED = {
         lambda log_p: -log_p.mean() / 64 + 3,  # nats
         lambda log_p: -log_p.mean() / (64 * math.log(2)),  # the cells forgotten
         lambda log_p: -log_p.mean() / (64 * math.log(2)) - 3,  # the sign
+        lambda log_p: log_p.mean() / (64 * math.log(2)) - 3,  # the sign of the whole
+        lambda log_p: -log_p.mean() / (64 * math.log(2)) + math.log(8),
     ],
-    "03.undo": [forwards, z_again, lambda layers, z: z + 1],
+    "03.undo": [
+        forwards,
+        z_again,
+        takes_away,
+        lambda layers, z: layers[-1].inverse(z),
+        lambda layers, z: right.undo(layers[1:], z),
+        lambda layers, z: z + 1,
+    ],
     "03.squeeze": [
         lambda x: x.reshape(len(x), 4, x.shape[2] // 2, x.shape[3] // 2),
         lambda x: right.squeeze(x)[:, [0, 2, 1, 3]],
@@ -188,6 +274,8 @@ PLANTED = {
         lambda x, weight: (product(x, weight), torch.linalg.slogdet(weight).logabsdet.expand(len(x))),
         lambda x, weight: (product(x, weight.T), right.conv1x1(x, weight)[1]),
         lambda x, weight: (product(x, weight), (x[0].numel() * torch.linalg.slogdet(weight).logabsdet).expand(len(x))),
-        lambda x, weight: (product(x, weight), (10 * torch.linalg.det(weight).log()).expand(len(x))),
+        lambda x, weight: (product(x, weight), (x[0, 0].numel() * torch.linalg.det(weight).log()).expand(len(x))),
+        lambda x, weight: (product(x, weight), (10 * torch.linalg.slogdet(weight).logabsdet).expand(len(x))),
+        lambda x, weight: (product(x, weight), (len(x[0, 0]) * torch.linalg.slogdet(weight).logabsdet).expand(len(x))),
     ],
 }

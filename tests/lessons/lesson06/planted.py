@@ -25,6 +25,7 @@ def loss(
     t = {"grid": schedule.grid[i], "from 0": i / steps, "one": schedule.grid[i[:1]].expand(n), "index": i + 1.0}[times]
     alpha, sigma = schedule(t.clamp(max=1), like=x0)
     kinds = {"own": torch.randn_like(x0), "rand": torch.rand_like(x0), "shared": torch.randn_like(x0[:1]).expand_as(x0)}
+    kinds |= {"one a picture": torch.randn(n, 1).expand_as(x0)}
     eps = kinds[noise]
     x = (alpha**2 if alpha_bar else alpha) * x0 + (sigma**2 if sigma_bar else sigma) * eps
     error = net(x, t, None) - {"eps": eps, "x0": x0, "x": x}[target]
@@ -138,6 +139,7 @@ PLANTED = {
         bug(sigma_bar=True),  # and the other
         bug(noise="rand"),
         bug(noise="shared"),
+        bug(noise="one a picture"),
         bug(target="x0"),
         bug(target="x"),
         bug(reduce="sum"),
@@ -156,6 +158,12 @@ PLANTED = {
         walk(sign=-1),
         walk(own=False),
         early,
+        lambda net, x, schedule, generator: chain(
+            lambda x, t, _: net(x, t[:1].expand(6), None), x, schedule, generator
+        ),  # 6 rows by heart
+        lambda net, x, schedule, generator: chain(net, x, schedule, torch.Generator().manual_seed(0)),
+        lambda net, x, schedule, generator: chain(net, torch.randn_like(x), schedule, generator),
+        walk(divide=0),
         lambda net, x, schedule, generator: chain(lambda x, t, _: net(x, t[:1], None), x, schedule, generator),
         lambda net, x, schedule, generator: chain(net, x, FixedSteps(schedule), generator),
     ],
@@ -165,6 +173,8 @@ PLANTED = {
         lambda t, dim: turn(t / 1000, dim),
         lambda t, dim: turn(t, dim, power=-1),
         lambda t, dim: turn(t, dim, power=2),
+        lambda t, dim: turn(t, dim, power=-4),
+        lambda t, dim: turn(t, dim, power=-2 * dim / 32),
         lambda t, dim: turn(t, 12)[:, :dim],
         lambda t, dim: turn(t, dim)[:, : dim // 2],
     ],
@@ -173,6 +183,8 @@ PLANTED = {
         lambda q, k, v: attention(q, k, v, scale=0.25),
         lambda q, k, v: attention(q, k, v, dim=1),
         attention,  # d = 4 by heart
+        lambda q, k, v: attention(q, k, v, scale=2.0),
+        lambda q, k, v: attention(-q, k, v),
     ],
     "06.velocity": [
         lambda v, x, alpha, sigma: (alpha * x + sigma * v, sigma * x + alpha * v),
@@ -195,6 +207,8 @@ PLANTED = {
         lambda samples, train, n: nearest(samples, train, n) / nearest(samples, train, 1),
         lambda samples, train, n: nearest(samples, train, 1) ** 2 / nearest(samples, train, n, power=2),
         lambda samples, train, n: nearest(samples, train, 1),
+        lambda samples, train, n: nearest(samples, train, 1) / nearest(samples, train, 5),
+        lambda samples, train, n: nearest(samples, train, 1) / nearest(samples, train, n, reduce="sum"),
         lambda samples, train, n: nearest(samples, train, 1) / nearest(samples, train, n, reduce="amax"),
     ],
     "06.bound": [
@@ -202,6 +216,8 @@ PLANTED = {
         lambda x0, estimate, snr_s, snr_t: (snr_t - snr_s) / 2 * ((x0 - estimate) ** 2).flatten(1).sum(1),
         lambda x0, estimate, snr_s, snr_t: (snr_s - snr_t) / 2 * ((x0 - estimate) ** 2).flatten(1).mean(1),
         lambda x0, estimate, snr_s, snr_t: (snr_s - snr_t) / 2 * (x0 - estimate).flatten(1).norm(dim=1),
+        lambda x0, estimate, snr_s, snr_t: 8 * (snr_s - snr_t) * ((x0 - estimate) ** 2).flatten(1).mean(1),
+        lambda x0, estimate, snr_s, snr_t: snr_s / 2 * ((x0 - estimate) ** 2).flatten(1).sum(1),
         lambda x0, estimate, snr_s, snr_t: abs(snr_s - snr_t) / 2 * ((x0 - estimate) ** 2).flatten(1).sum(1),
     ],
 }

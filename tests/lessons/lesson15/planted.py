@@ -1,8 +1,28 @@
 """The bugs planted for lesson 15's exercises."""
 
 import torch
+from torch import nn
 
 from minidiff.lessons.lesson15.solutions import lora, merge
+
+
+def only_zeroed(*names):
+    """A convolution of which only these are set to zero."""
+
+    def attempt(channels):
+        layer = nn.Conv2d(channels, channels, kernel_size=1)
+        for name in names:
+            nn.init.zeros_(getattr(layer, name))
+        return layer
+
+    return attempt
+
+
+def zeroed(layer):
+    for weight in layer.parameters():
+        nn.init.zeros_(weight)
+    return layer
+
 
 PLANTED = {
     "15.embed": [
@@ -51,5 +71,13 @@ PLANTED = {
             (words + key_net(words)) @ value.T,
         ),
         lambda words, key, value, key_net, value_net: ((words + key_net(words)) @ key.T, words @ value.T),
+    ],
+    "15.zero_convolution": [
+        only_zeroed(),  # random, as PyTorch makes it
+        only_zeroed("weight"),
+        lambda channels: zeroed(nn.Conv2d(channels, channels, 1, bias=False)),
+        lambda channels: zeroed(nn.Conv2d(64, 64, 1)),  # the channels are ignored
+        lambda channels: zeroed(nn.Conv2d(channels, channels, 3)),
+        lambda channels: zeroed(nn.Conv2d(channels, channels, 1)).requires_grad_(False),
     ],
 }

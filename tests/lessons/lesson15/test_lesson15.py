@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from minidiff import checkpoints, seeded
+from minidiff import checkpoints, data, seeded
 from minidiff.data import mascots
 from minidiff.latent import text_to_image
 from minidiff.lessons.lesson15 import claims as lesson15
-from minidiff.lessons.lesson15 import widgets
+from minidiff.lessons.lesson15 import sketching, widgets
 from minidiff.personalize import fresh, prior_preservation
 from minidiff.scorecard import stored
 
@@ -77,11 +77,11 @@ def test_the_table_is_made_as_it_is_stored(monkeypatch):
 
 def test_the_claims_are_told_and_can_fail(monkeypatch):
     claims = lesson15.claims([0], full=False)
-    assert [claim.holds for claim in claims] == [True, True, False, False, True]
+    assert [claim.holds for claim in claims] == [True, True, False, False, True, True, True, True]
     assert all(claim.holds or claim.why for claim in claims)
     good = lesson15.means("DreamBooth")
     assert not lesson15._of_forgetting({way: good for way in lesson15.WAYS}).holds
-    monkeypatch.setattr(lesson15, "merging_gap", lambda model: 0.1)
+    monkeypatch.setattr(lesson15, "merging_gap", lambda *told: 0.1)
     assert not lesson15._of_merging().holds
 
 
@@ -90,3 +90,58 @@ def test_the_solution_is_the_packages_prior():
 
     losses = torch.rand(7)
     torch.testing.assert_close(prior_loss(losses, 3, 0.5), prior_preservation(losses, 3, 0.5))
+
+
+# Control
+
+
+@pytest.fixture(scope="module")
+def control():
+    return checkpoints.load("control-shapes")
+
+
+def test_a_sketch_is_drawn_followed_and_taken_back(model, control):
+    pad = widgets.pad(model, control, "a red circle on a white background", widgets.OUTLINES["circle"])
+    first = pad.picture.src
+    pixels = int(widgets.OUTLINES["circle"].sum())
+    assert pad.picture.alt.startswith(f"a sketch of {pixels} pixels, “a red circle on a white background” drawn twice")
+    pad.set(sketch=widgets.OUTLINES["square"][0] > 0)
+    second = pad.picture.src
+    pad.set(strength=0.0)
+    assert len({first, second, pad.picture.src}) == 3
+    pad.reset()
+    assert pad.picture.src == first
+
+
+def test_what_is_asked_for_is_where_it_should_be():
+    said, brief, corner = (sketching.asked(where, 8) for where in sketching.WHERE)
+    assert data.shapes.marks(said.prompts, said.images).attributes == 1
+    assert data.shapes.marks(brief.prompts, brief.images).attributes == 1
+    assert not any("left" in prompt or "large" in prompt for prompt in brief.prompts)
+    masks = sketching.figure_masks(corner.images).float()
+    y, x = ((masks.mean((0, 1)).sum(axis) > 0).nonzero() for axis in (1, 0))
+    assert y.min() < 8 and y.max() > 24 and x.min() < 8 and x.max() > 24  # all four corners
+
+
+def test_the_control_follows_the_sketch_and_the_model_alone_does_not(model, control):
+    wanted = sketching.asked("not said", 16)
+    without, follows = (sketching.measured(model, control, wanted, strength, 0, steps=8) for strength in (0, 1))
+    assert follows["agreement"] > 0.6 > 0.4 > without["agreement"]
+    assert follows["attributes right"] > 0.8
+
+
+def test_the_tables_of_control_are_whole():
+    rows = stored.read("15_control")
+    told = [(row["place"], row["strength"]) for row in rows]
+    assert set(told) == {(where, strength) for where in sketching.WHERE for strength in (0, 1)} and len(told) == 18
+    assert stored.command("15_control") == stored.command("15_snap") == sketching.COMMAND
+    assert [row["steps"] for row in stored.read("15_snap")][:3] == [0, 25, 50]
+
+
+def test_the_claims_of_control_can_fail(monkeypatch):
+    claims = sketching.claims([0], full=False)
+    assert all(claim.holds or claim.why for claim in claims)
+    monkeypatch.setattr(sketching, "means", lambda where, strength: {"agreement": 0.3, "attributes right": -strength})
+    even = [{"steps": 25 * i, "agreement": i / 12} for i in range(13)]
+    monkeypatch.setattr(sketching.stored, "read", lambda name: even)
+    assert not any(claim.holds for claim in sketching.claims([0], full=False))
