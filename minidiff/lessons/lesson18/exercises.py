@@ -3,6 +3,7 @@
 import re
 from statistics import mean, pstdev
 
+import numpy as np
 import torch
 
 from minidiff.exercises import CheckFailed, close, exercise, require, shaped
@@ -20,21 +21,25 @@ from minidiff.lessons.lesson18 import solutions
     ),
 )
 def _(attempt):
-    for costs, distances in _markets():
+    for costs, distances, general in _markets():
         got = attempt(costs, distances)
         require(isinstance(got, torch.Tensor) and got.dtype == torch.bool, "Return a bool tensor, one for each model.")
         right = solutions.pareto(costs, distances)
         shaped(got, tuple(right.shape), "One True or False for each model, (N,).")
-        for hint, wrong in _wrong_choices(costs, distances).items():
+        for hint, wrong in _wrong_choices(costs, distances).items() if general is GENERAL else ():
             require(torch.equal(right, wrong) or not torch.equal(got, wrong), hint)
-        require(torch.equal(got, right), "Not the models that nobody beats in both columns at once.")
+        require(torch.equal(got, right), general)
+
+
+GENERAL = "Not the models that nobody beats in both columns at once."
+TIE = "Equal is not lower: a rival that is only as cheap, or only as near, does not beat a model."
 
 
 def _markets():
-    """Costs and distances of models: random ones, and some where two models have the same cost."""
-    yield torch.tensor([1.0, 2.0, 3.0, 4.0, 2.5]), torch.tensor([9.0, 5.0, 6.0, 1.0, 5.5])
-    yield torch.rand(12), torch.rand(12)
-    yield torch.tensor([1.0, 1.0, 2.0]), torch.tensor([3.0, 2.0, 2.0])
+    """Costs and distances of models, and what is said of a wrong answer; in the last ones two have the same cost."""
+    yield torch.tensor([1.0, 2.0, 3.0, 4.0, 2.5]), torch.tensor([9.0, 5.0, 6.0, 1.0, 5.5]), GENERAL
+    yield torch.rand(12), torch.rand(12), GENERAL
+    yield torch.tensor([1.0, 1.0, 2.0]), torch.tensor([3.0, 2.0, 2.0]), TIE
 
 
 def _wrong_choices(costs, distances) -> dict:
@@ -42,7 +47,7 @@ def _wrong_choices(costs, distances) -> dict:
     nearer = distances[None] < distances[:, None]
     return {
         "These are the models to leave: True is for those that nobody beats.": (cheaper & nearer).any(dim=1),
-        "A model is beaten only by one that is cheaper *and* nearer: join the two by `&`, not by `|`.": ~(
+        "A model is beaten only by one that is cheaper *and* nearer: join the two by `&`, not by `|`, and use `<`.": ~(
             cheaper | nearer
         ).any(dim=1),
         "Rows and columns have changed places: you found the models that beat nobody.": ~(cheaper & nearer).any(dim=0),
@@ -84,6 +89,10 @@ def _wrong_means(samples, held_out) -> dict:
         "That is the first chunk alone. The others are paid for: take the mean over all of them.": parts[0],
         "The mean over the chunks, not their sum.": sum(whole),
         "The mean over the chunks, not the best of them.": min(whole),
+        "The last chunk of n rows is whole, so it counts.": mean(whole[:-1] or whole),
+        "First the chunk, then the held-out rows: `distance(chunk, held_out)`.": mean(
+            _gap(held_out, part) for part in samples.split(n)[: len(whole)]
+        ),
     }
 
 
@@ -108,6 +117,9 @@ def _(attempt):
 
 def _nearest(index, distance, samples, train) -> None:
     right_index, right_distance = solutions.nearest_training_picture(samples, train)
+    both = isinstance(index, torch.Tensor) and isinstance(distance, torch.Tensor)
+    swapped = both and index.is_floating_point() and not distance.is_floating_point()
+    require(not swapped, "First the rows, then the distances.")
     shaped(distance, (len(samples),), "One distance for each of the samples: look along the training pictures.")
     hint = "Not the distance to the nearest training picture."
     close(distance, right_distance, hint, slips=_wrong_distances(samples, train), rtol=1e-3)
@@ -120,6 +132,8 @@ def _wrong_distances(samples, train) -> dict:
     table = torch.cdist(samples.flatten(1), train.flatten(1))
     slips = {
         "That is the square: the Euclidean distance is its root.": table.square().amin(1),
+        "Add the squares of all pixels, without dividing by their number.": table.amin(1) / samples[0].numel() ** 0.5,
+        "Add the squares of all pixels, and take the root.": table.square().amin(1) / samples[0].numel(),
         "That is the sum of absolute differences: the Euclidean distance squares them first.": torch.cdist(
             samples.flatten(1), train.flatten(1), p=1
         ).amin(1),
@@ -160,7 +174,12 @@ def _card_line(got, right: str, values: list, floor: float) -> None:
     if got == right:
         return
     numbers = re.findall(r"\d+(?:\.\d+)?", got)
-    require(f"{floor:.2f}" in numbers, "The floor is missing: without it nobody can tell a good figure from a bad one.")
+    rounded = all(len(number.partition(".")[2]) == 2 for number in numbers if "." in number)
+    require(rounded, "Numbers have two decimals here: `:.2f` in the braces.")
+    require(
+        f"{floor:.2f}" in numbers,
+        "The floor of this figure is missing: without it nobody can tell a good one from a bad one.",
+    )
     require("297" in numbers, "n is missing: figures of other numbers of pictures cannot be compared with it.")
     require(f"{min(values):.2f}" not in numbers and f"{max(values):.2f}" not in numbers,
             "That is a single seed, the best one perhaps: a card has the mean.")  # fmt: skip
@@ -187,7 +206,7 @@ def _(attempt):
             state["drawn"].append(count)
 
         got = attempt(draw, n, lambda state=state: state["time"])
-        require(set(state["drawn"]) <= {n}, "Draw n pictures at a time, and scale what they took to 1,000.")
+        require(set(state["drawn"][1:]) <= {n}, "Draw n pictures at a time, and scale what they took to 1,000.")
         slips = {
             "The first call is in it: draw once before you read the clock.": (each * n + warm) * 1000 / n,
             "Both calls are in it: read the clock after the first one.": (2 * each * n + warm) * 1000 / n,
@@ -209,18 +228,36 @@ def _(attempt):
     from minidiff.metrics import precision_recall
 
     train, held_out, samples = torch.randn(30, 3), torch.randn(12, 3) + 0.5, 0.8 * torch.randn(25, 3)
-    got = attempt(samples, train, held_out, precision_recall)
+    asked = []
+
+    def measure(real, fake):
+        asked.append((real, fake))
+        return precision_recall(real, fake)
+
+    got = attempt(samples, train, held_out, measure)
     require(isinstance(got, tuple) and len(got) == 2, "Return precision and recall, two numbers.")
+    slips = {
+        hint: torch.tensor(precision_recall(*pair)) for hint, pair in _wrong_sets(samples, train, held_out).items()
+    }
+    fair = [pair for pair in asked if _n_against_n(*pair, held_out, samples)]  # any n of the samples will do
+    right = torch.tensor(precision_recall(*fair[0]) if fair else precision_recall(held_out, samples[: len(held_out)]))
+    close(torch.tensor(got), right, "Not precision and recall against the held-out pictures.", slips=slips)
+
+
+def _wrong_sets(samples, train, held_out) -> dict:
     n = len(held_out)
-    pairs = {
+    return {
         "Those are training pictures: a model that copies them looks perfect.": (train[:n], samples[:n]),
         "All the training pictures: a model that copies them looks perfect.": (train, samples),
         "Equal numbers, n against n: the balls are larger where there are fewer points.": (held_out, samples),
         "Precision and recall have changed places: the real pictures come first.": (samples[:n], held_out),
     }
-    slips = {hint: torch.tensor(precision_recall(*pair)) for hint, pair in pairs.items()}
-    right = torch.tensor(solutions.against_held_out(samples, train, held_out, precision_recall))
-    close(torch.tensor(got), right, "Not precision and recall against the held-out pictures.", slips=slips)
+
+
+def _n_against_n(real, fake, held_out, samples) -> bool:
+    """Is it the held-out set against as many of the samples, none of them twice?"""
+    taken = (fake[:, None] == samples).all(-1)  # (n, M)
+    return torch.equal(real, held_out) and len(fake) == len(held_out) == int(taken.any(0).sum())
 
 
 @exercise(
@@ -239,8 +276,16 @@ def _(attempt):
         ((1.0, 3.0, 9.0), (8.0, 10.0)): "The best seed of ours says little: look at the worst one.",
         ((4.0, 6.0), (5.0, 5.5, 9.0)): "Look at the best seed of theirs too.",
         ((2.0, 3.0), (3.0, 4.0)): "Equal is not below.",
+        (
+            (1.0, 1.0, 1.0, 1.0, 5.0),
+            (4.5, 9.0, 9.0, 9.0),
+        ): "*Every* seed: means and deviations may hide one that is not.",
     }
     for (ours, theirs), hint in cases.items():
         got = attempt(list(ours), list(theirs))
-        require(isinstance(got, bool), "Return True or False.")
-        require(got == solutions.clearly_better(ours, theirs), hint)
+        require(isinstance(got, bool | np.bool_) or _one_bool(got), "Return True or False.")
+        require(bool(got) == solutions.clearly_better(ours, theirs), hint)
+
+
+def _one_bool(got) -> bool:
+    return isinstance(got, torch.Tensor) and got.dtype == torch.bool and got.ndim == 0

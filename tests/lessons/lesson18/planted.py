@@ -26,9 +26,20 @@ def high_is_good(costs, distances):
     return ~(cheaper & nearer.mT).any(dim=1)
 
 
+def as_good_is_beaten(costs, distances):
+    as_cheap, as_near = costs[None] <= costs[:, None], distances[None] <= distances[:, None]
+    cheaper, nearer = beaten(costs, distances)
+    return ~(as_cheap & as_near & (cheaper | nearer)).any(dim=1)
+
+
 def the_losers(costs, distances):
     cheaper, nearer = beaten(costs, distances)
     return (cheaper & nearer).any(dim=1)
+
+
+def one_too_few(samples, held_out, distance):
+    n = len(held_out)
+    return mean(distance(samples[k : k + n], held_out) for k in range(0, max(1, len(samples) - n), n))
 
 
 def table(samples, train, p=2.0):
@@ -72,14 +83,20 @@ def not_scaled(draw, n, clock):
 
 
 PLANTED = {
-    "18.pareto": [either, turned, high_is_good, the_losers],
+    "18.pareto": [either, turned, high_is_good, the_losers, as_good_is_beaten],
     "18.fair_distance": [
         lambda samples, held_out, distance: distance(samples, held_out),  # FD at another n
         lambda samples, held_out, distance: mean(distance(part, held_out) for part in samples.split(len(held_out))),
         lambda samples, held_out, distance: distance(samples[: len(held_out)], held_out),
+        one_too_few,
     ],
     "18.nearest_training_picture": [
         wrong_way,
+        lambda samples, train: table(samples, train).min(1),  # distances first
+        lambda samples, train: (
+            table(samples, train).argmin(1),
+            table(samples, train).amin(1) / samples[0].numel() ** 0.5,
+        ),
         lambda samples, train: (table(samples, train).argmin(1), table(samples, train).amin(1).square()),
         lambda samples, train: (table(samples, train, 1.0).argmin(1), table(samples, train, 1.0).amin(1)),
         lambda samples, train: (table(samples, train).argmax(1), table(samples, train).amax(1)),
@@ -98,11 +115,13 @@ PLANTED = {
         lambda samples, train, held_out, measure: measure(train, samples),
         lambda samples, train, held_out, measure: measure(held_out, samples),
         lambda samples, train, held_out, measure: measure(samples[: len(held_out)], held_out),
+        lambda samples, train, held_out, measure: measure(held_out, samples[[0] * len(held_out)]),
     ],
     "18.clearly_better": [
         lambda ours, theirs: mean(ours) < mean(theirs),  # the spread over seeds forgotten
         lambda ours, theirs: min(ours) < min(theirs) and max(ours) < mean(theirs),
         lambda ours, theirs: min(ours) > max(theirs),
         lambda ours, theirs: max(ours) <= min(theirs),
+        lambda ours, theirs: mean(ours) + stdev(ours) < mean(theirs) - stdev(theirs),
     ],
 }
