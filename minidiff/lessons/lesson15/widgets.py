@@ -105,4 +105,4 @@ def pad(model: LatentDiffusion, control: Control, prompt: str, lines: torch.Tens
 
 def _told_of_sketch(sketch: bytes, prompt: str, strength: float) -> str:
     drawn = f"“{prompt}” drawn twice without it, and twice with it at strength {strength:g}"
-    return f"a sketch of {sum(sketch)} pixels, {drawn}"
+    return f"a sketch of {sum(sketch)} of {len(sketch)} pixels, {drawn}"

@@ -104,7 +104,7 @@ def test_a_sketch_is_drawn_followed_and_taken_back(model, control):
     pad = widgets.pad(model, control, "a red circle on a white background", widgets.OUTLINES["circle"])
     first = pad.picture.src
     pixels = int(widgets.OUTLINES["circle"].sum())
-    assert pad.picture.alt.startswith(f"a sketch of {pixels} pixels, “a red circle on a white background” drawn twice")
+    assert pad.picture.alt.startswith(f"a sketch of {pixels} of 1024 pixels, “a red circle on a white background” drawn twice")
     pad.set(sketch=widgets.OUTLINES["square"][0] > 0)
     second = pad.picture.src
     pad.set(strength=0.0)
