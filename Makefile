@@ -13,6 +13,9 @@ ifndef OMP_WAIT_POLICY
 export GOMP_SPINCOUNT ?= 10000
 endif
 
+# Many a container forbids Python to keep compiled modules. Every kernel and process would compile torch anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 BIN    := .venv/bin
 INSTALL := $(BIN)/python .ci/install.py $(CONSTRAINTS)
 PYTEST := $(BIN)/python -m pytest --quiet --durations=30
