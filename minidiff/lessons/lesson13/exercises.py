@@ -104,6 +104,9 @@ def _(attempt):
         got = shaped(attempt(probes.Quick(), small, level, noise, x, t), x.shape, "Pictures twice as large.")
         slips = {hint: probes.enlarge_with(small, level, noise, x, t, **how) for hint, how in _ENLARGED_WRONGLY.items()}
         right = probes.enlarge_with(small, level, noise, x, t)
+    slips["A cut of the finished picture comes too late: cut the estimate at every step, with guidance.clamp."] = slips[
+        _UNCUT
+    ].clamp(-1, 1)
     slips["The network is told level 0, although there is noise."] = probes.enlarge_with(
         small, level, noise, x, t, told=0 * level
     )
@@ -117,10 +120,11 @@ def _(attempt):
     )
 
 
+_UNCUT = "Estimates may leave [-1, 1]: these are pixels, so cut them with guidance.clamp at every step."
 _ENLARGED_WRONGLY = {
     "There is no noise on the small picture, although the network is told that there is: use noised.": {"spoil": False},
     "The small picture is not enlarged as in training: use shown.": {"mode": "nearest"},
-    "Estimates may leave [-1, 1]: these are pixels, so cut them with guidance.clamp at every step.": {"cut": False},
+    _UNCUT: {"cut": False},
 }
 
 
@@ -153,6 +157,8 @@ def _thresholded_wrongly(x0) -> dict:
     one = s.clamp(min=1)
     signed = x0.flatten(1).quantile(0.9, dim=1).clamp(min=1)[:, None, None, None]
     whole = x0.abs().quantile(0.9).clamp(min=1)
+    channel = x0.abs().flatten(2).quantile(0.9, dim=2).clamp(min=1)[:, :, None, None]
+    by_channel = x0.clamp(-channel, channel) / channel
     return {
         "s must be at least 1: a picture within the range is left as it is.": x0.clamp(-s, s) / s,
         "Divide by s after the cut: without it numbers are still outside [-1, 1].": x0.clamp(-one, one),
@@ -160,6 +166,7 @@ def _thresholded_wrongly(x0) -> dict:
         "Cut to [-s, s] first: without the cut the largest numbers stay outside [-1, 1].": x0 / one,
         "The quantile is of the sizes, |x0|.": x0.clamp(-signed, signed) / signed,
         "Each picture has a quantile of its own, and yours is one for the batch.": x0.clamp(-whole, whole) / whole,
+        "Each picture has one quantile, over all its numbers, and yours has one for each channel.": by_channel,
         "That is the largest number, whatever the quantile.": solutions.thresholded(x0, 1.0),
     }
 
@@ -200,6 +207,7 @@ def _(attempt):
     slips = {
         "It is not cut at all: numbers leave [-1, 1].": b + 4 * (a - b),
         "The cut comes before guidance, which then leaves [-1, 1] again.": early,
+        "Scale 1 is the estimate with words: start from the one without.": (a + 4 * (a - b)).clamp(-1, 1),
         "The halves are exchanged: away from what is drawn without words.": (a + 4 * (b - a)).clamp(-1, 1),
     }
     close(got, cut, "Not the guided estimate cut to [-1, 1].", slips=slips)

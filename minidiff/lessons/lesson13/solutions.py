@@ -88,8 +88,8 @@ question(
     answer="a",
     hints={
         "b": "A cut to [-1, 1] leaves each number in range. But how many of them lie exactly on the edge of it?",
-        "c": "An estimate outside the range is fed into the next step. What has the network seen in training?",
+        "c": "Each is cut at the end, but one of them has brought its numbers well inside the range before that.",
     },
-    why="guidance moves estimates beyond [-1, 1]; a cut paints all of them black or white, while dynamic thresholding "
-    "brings them back in proportion, and with them those that were white with good reason",
+    why="guidance moves estimates beyond [-1, 1]; a cut, early or late, paints all of them black or white, while "
+    "dynamic thresholding brings them back in proportion, and with them those that were white with good reason",
 )

@@ -33,6 +33,11 @@ def for_all(x0, q):
     return x0.clamp(-s, s) / s
 
 
+def for_each_channel(x0, q):
+    s = x0.abs().flatten(2).quantile(q, dim=2).clamp(min=1)[:, :, None, None]
+    return x0.clamp(-s, s) / s
+
+
 def below_one(x0, q):
     s = quantile(x0, q)
     return x0.clamp(-s, s) / s
@@ -78,6 +83,7 @@ PLANTED = {
         walked(spoil=False),
         walked(mode="nearest"),
         walked(cut=False),
+        lambda denoiser, *given: walked(cut=False)(denoiser, *given).clamp(-1, 1),
         lambda denoiser, small, level, noise, x, t: enlarge_with(
             small, torch.full_like(level, 0.2), noise, x, torch.linspace(1, 0, 5).double()
         ),
@@ -89,6 +95,7 @@ PLANTED = {
         lambda x0, q: x0 / quantile(x0, q).clamp(min=1),
         of_signed,
         for_all,
+        for_each_channel,
         lambda x0, q: thresholded(x0, 1.0),
         lambda x0, q: thresholded(x0, 0.9),
     ],
@@ -101,6 +108,7 @@ PLANTED = {
         lambda a, b, scale: b + scale * (a - b),
         lambda a, b, scale: b.clamp(-1, 1) + scale * (a.clamp(-1, 1) - b.clamp(-1, 1)),
         lambda a, b, scale: guided(b, a, scale),
+        lambda a, b, scale: guided(a, b, scale + 1),
         lambda a, b, scale: guided(a, b, 4.0),
     ],
     "13.joined": [
