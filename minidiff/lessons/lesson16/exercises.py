@@ -44,6 +44,7 @@ def _wrong_targets(x0, sigma, eps) -> dict:
         "The target is -eps / sigma: one over sigma, not the noise itself.": half(s + eps),
         "One sigma too many: (x - x0) / sigma² is eps / sigma.": half(s + eps / sigma**2),
         "Ask the score at the noisy point, x0 + sigma eps.": half(torch.tanh(x0) + eps / sigma),
+        "The noisy point is x0 + sigma eps: the noise has deviation sigma.": half(torch.tanh(x0 + eps) + eps / sigma),
         "The half is missing.": 2 * half(s + eps / sigma),
         "Sum over the numbers of a row, do not average them.": half(s + eps / sigma) / x0[0].numel(),
         "That is the loss times sigma²: here the plain one is wanted.": half(sigma * s + eps),
@@ -157,6 +158,7 @@ def _(attempt):
             "The score's factor is g², the variance of the noise a unit of time.": x - (f * x - g * score) * dt + noise,
             "The noise has deviation g √dt, not g dt.": x - (f * x - g**2 * score) * dt + g * dt * z,
             "A factor √2 too much: the noise has variance g² dt.": x - (f * x - g**2 * score) * dt + 2**0.5 * noise,
+            "The time dt multiplies the whole drift, f x as well.": x - f * x + g**2 * score * dt + noise,
             "The noise is missing: + g √dt z.": x - (f * x - g**2 * score) * dt,
             "g stands in the noise once: its deviation is g √dt.": x - (f * x - g**2 * score) * dt + g * noise,
         }

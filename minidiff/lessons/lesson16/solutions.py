@@ -83,7 +83,7 @@ question(
     answer="b",
     hints={
         "a": "Lesson 06's number was an upper bound on another sampler's cost, of one hundred Gaussian steps.",
-        "c": "Both count the bits of the same pictures with the same network, and a bound lies above what it bounds.",
+        "c": "The chain pays for a hundred coarse Gaussian steps. Does the ODE pay for anything that it does not?",
     },
     why="the chain pays for a wrong variance at every one of its steps, and the ODE has no variances to get wrong",
 )

@@ -41,6 +41,7 @@ PLANTED = {
         lambda score, x0, sigma, eps: half(score(x0 + sigma * eps) + eps),
         lambda score, x0, sigma, eps: half(score(x0 + sigma * eps) + eps / sigma**2),
         lambda score, x0, sigma, eps: half(score(x0) + eps / sigma),
+        lambda score, x0, sigma, eps: half(score(x0 + eps) + eps / sigma),  # noise of deviation 1
         lambda score, x0, sigma, eps: 2 * half(score(x0 + sigma * eps) + eps / sigma),
         lambda score, x0, sigma, eps: (score(x0 + sigma * eps) + eps / sigma).square().flatten(1).mean(1) / 2,
         lambda score, x0, sigma, eps: half(score(x0 + sigma * eps) + eps / sigma).mean(),
@@ -74,6 +75,7 @@ PLANTED = {
         lambda x, score, f, g, dt, z: x - (f * x - g**2 / 2 * score) * dt + g * dt**0.5 * z,
         lambda x, score, f, g, dt, z: x - (f * x - g * score) * dt + g * dt**0.5 * z,
         lambda x, score, f, g, dt, z: x - (f * x - g**2 * score) * dt + g * dt * z,
+        lambda x, score, f, g, dt, z: x - f * x + g**2 * score * dt + g * dt**0.5 * z,  # brackets forgotten
         lambda x, score, f, g, dt, z: reverse_step(x, score, f, g, dt, 2**0.5 * z),
         lambda x, score, f, g, dt, z: reverse_step(x, score, f, g, dt, 0 * z),
         lambda x, score, f, g, dt, z: reverse_step(x, score, f, g, dt, g * z),
