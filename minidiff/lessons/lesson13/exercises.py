@@ -104,12 +104,8 @@ def _(attempt):
         got = shaped(attempt(probes.Quick(), small, level, noise, x, t), x.shape, "Pictures twice as large.")
         slips = {hint: probes.enlarge_with(small, level, noise, x, t, **how) for hint, how in _ENLARGED_WRONGLY.items()}
         right = probes.enlarge_with(small, level, noise, x, t)
-    slips["A cut of the finished picture comes too late: cut the estimate at every step, with guidance.clamp."] = slips[
-        _UNCUT
-    ].clamp(-1, 1)
-    slips["The network is told level 0, although there is noise."] = probes.enlarge_with(
-        small, level, noise, x, t, told=0 * level
-    )
+        untold = probes.enlarge_with(small, level, noise, x, t, told=0 * level)
+    slips |= {_CUT_LATE: slips[_UNCUT].clamp(-1, 1), "The network is told level 0, although there is noise.": untold}
     close(
         got, right, "Not the sampler's walk from x along t, shown the noisy small picture and its level.", slips=slips
     )
@@ -120,6 +116,7 @@ def _(attempt):
     )
 
 
+_CUT_LATE = "A cut of the finished picture comes too late: cut the estimate at every step, with guidance.clamp."
 _UNCUT = "Estimates may leave [-1, 1]: these are pixels, so cut them with guidance.clamp at every step."
 _ENLARGED_WRONGLY = {
     "There is no noise on the small picture, although the network is told that there is: use noised.": {"spoil": False},

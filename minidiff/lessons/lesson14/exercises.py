@@ -153,9 +153,8 @@ def _shifted(ids, tokens, words) -> dict:
     whole = torch.cat([ids, pictures], dim=1)
     logits = _model(whole).transpose(1, 2)
 
-    def loss(guesses, targets):
-        return torch.nn.functional.cross_entropy(guesses, targets)
-
+    alone = _model(torch.cat([ids, tokens[:, :-1]], 1)).transpose(1, 2)
+    loss = torch.nn.functional.cross_entropy
     return {
         "Shifted by one: each place is asked for the token that it was just given.": loss(
             logits[:, :, length:], pictures
@@ -164,9 +163,8 @@ def _shifted(ids, tokens, words) -> dict:
             logits[:, :, length:-1], pictures[:, 1:]
         ),
         "That counts the words of the text too.": loss(logits[:, :, :-1], whole[:, 1:]),
-        "Token k of a picture has the id words + k.": loss(
-            _model(torch.cat([ids, tokens[:, :-1]], 1))[:, length - 1 :].transpose(1, 2), tokens
-        ),
+        "Token k of a picture has the id words + k.": loss(alone[:, :, length - 1 :], tokens),
+        "Take the softmax over all V ids, those of words included.": loss(logits[:, words:, length - 1 : -1], tokens),
     }
 
 

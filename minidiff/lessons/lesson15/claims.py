@@ -120,9 +120,9 @@ def _next(thing: str) -> str:
 
 
 def claims(seeds: list[int], full: bool) -> list[Claim]:
-    """The lesson's claims; `full` makes the stored tables anew, that of the four ways with the first of the seeds."""
+    """The lesson's claims; `full` makes the stored tables anew."""
     if full:
-        stored.write("15_four", COMMAND, table(seeds[:1]))
+        stored.write("15_four", COMMAND, table(seeds))
     found = {way: means(way) for way in WAYS}
     return [
         _of_inversion(found),

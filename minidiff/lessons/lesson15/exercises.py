@@ -66,7 +66,7 @@ def _(attempt):
     ),
 )
 def _(attempt):
-    for out, into, rank in ((6, 5, 2), (3, 8, 1)):
+    for out, into, rank in ((6, 5, 2), (3, 8, 1), (4, 900, 30)):
         got = attempt(out, into, rank)
         require(isinstance(got, tuple | list) and len(got) == 2, "Return two tensors: down, then up.")
         down = shaped(got[0], (rank, into), "down goes from `into` numbers to `rank`: shape (rank, into).")
@@ -77,7 +77,9 @@ def _(attempt):
         require(not (up @ down).any(), changed)
         require(down.any(), "It is up that begins at zero, as in the paper, and down at random.")
         require(down.unique().numel() > 1, "Rows that are all alike learn alike: make down random.")
-        require(down.abs().max() < 6, "These numbers are large: divide by the root of `into`.")
+    size = down.std() * into**0.5  # of the last, which has numbers enough: 1 for a deviation of 1 / √into
+    require(size < 3, "The numbers of down are large: divide by the root of `into`.")
+    require(size > 0.2, "The numbers of down are small: divide by the root of `into`, not by more.")
 
 
 @exercise(
@@ -205,6 +207,9 @@ def _(attempt):
         has = (layer.in_channels, layer.out_channels)
         require(has == (channels, channels), f"It has {has} channels in and out, expected `channels` on both sides.")
         require(layer.kernel_size == (1, 1), "The kernel has the size 1, so that each pixel is treated by itself.")
+        same = layer(torch.ones(1, channels, 3, 4)).shape == (1, channels, 3, 4)
+        require(same, "The picture changes its size: a kernel of size 1 needs no padding, and its stride is 1.")
+        require(layer.groups == 1, "Every channel that comes out looks at all that go in: leave `groups` at 1.")
         require(layer.bias is not None, "Keep the bias: it is trained as well. It only has to begin at zero.")
         require(not layer.weight.any(), "The weight is still random, so the model is changed before any training.")
         require(not layer.bias.any(), "The bias is still random: it adds a number to every pixel of a channel.")

@@ -1,5 +1,7 @@
 """Lesson 17's checks: the loss of flow matching, Euler's steps, the adaLN-Zero block, targets of students."""
 
+from functools import partial
+
 import torch
 from torch import nn
 
@@ -9,7 +11,9 @@ from minidiff.lessons.lesson17 import solutions
 
 def _swirl(x, t):
     """A velocity that depends on every number of x and on the time, with a row for each row."""
-    time = torch.as_tensor(t, dtype=x.dtype).expand(len(x)).reshape(-1, *[1] * (x.ndim - 1))
+    fits = isinstance(t, torch.Tensor) and t.shape in ((), (len(x),))
+    require(fits, "Ask `velocity(x, t)` with the times as they came: a tensor with one number, or one for each row.")
+    time = t.expand(len(x)).reshape(-1, *[1] * (x.ndim - 1))
     return torch.sin(2 * x.flip(-1)) + time * x - 3 * time
 
 
@@ -52,7 +56,15 @@ def _wrong_losses(x0, eps, t) -> dict:
         "The target is the velocity, eps - x0, not the data.": loss(x0),
         "The network must be told the time as well, `velocity(x, t)`.": loss(eps - x0, asked=torch.zeros_like(t)),
         "Average over all numbers: `.mean()`, not `.sum()`.": loss(eps - x0) * x0.numel(),
+        "Average over the numbers of a row too, not only over the rows.": loss(eps - x0) * x0[0].numel(),
+        "t needs as many dimensions as x0 has, not always four: `[1] * (x0.ndim - 1)` ones.": _four(x0, eps, t),
     }
+
+
+def _four(x0, eps, t):
+    """The loss where t is shaped for pictures, whatever x0 is."""
+    time = t.reshape(-1, 1, 1, 1)
+    return (_swirl((1 - time) * x0 + time * eps, t) - (eps - x0)).square().mean()
 
 
 @exercise(
@@ -81,14 +93,15 @@ def _(attempt):
     close(got, last(euler(_swirl, noise, times)), "Not equal to minidiff.flow_matching.euler.")
 
 
-def _wrong_walks(noise, times) -> dict:
-    def walk(step):
-        x = noise
-        for t, s in zip(times[:-1], times[1:]):
-            x = step(x, t, s)
-        return x
+def _walk(noise, times, step):
+    for t, s in zip(times[:-1], times[1:]):
+        noise = step(noise, t, s)
+    return noise
 
-    even = 1 / (len(times) - 1)
+
+def _wrong_walks(noise, times) -> dict:
+    walk = partial(_walk, noise, times)
+    even, last_step = 1 / (len(times) - 1), times[-1] - times[-2]
     return {
         "The sign: time falls, so s - t is negative, and x moves against the velocity.": walk(
             lambda x, t, s: x + (t - s) * _swirl(x, t)
@@ -97,14 +110,14 @@ def _wrong_walks(noise, times) -> dict:
             lambda x, t, s: x + (s - t) * _swirl(x, s)
         ),
         "The times need not be even: the step is s - t.": walk(lambda x, t, s: x - even * _swirl(x, t)),
-        "One step is missing: N times have N - 1 steps between them, the last of which ends at 0.": _short(
-            noise, times
+        "One step is missing: N times have N - 1 steps between them, the last of which ends at 0.": solutions.euler(
+            _swirl, noise, times[:-1]
+        ),
+        "Only the first step is left: is the `return` inside the loop?": solutions.euler(_swirl, noise, times[:2]),
+        "Each step begins where the last one ended: x has to change in the loop.": (
+            noise + last_step * _swirl(noise, times[-2])
         ),
     }
-
-
-def _short(noise, times):
-    return solutions.euler(_swirl, noise, times[:-1])
 
 
 class _Block(nn.Module):
@@ -222,7 +235,7 @@ def _wrong_targets(x, t, s) -> dict:
     ),
 )
 def _(attempt):
-    for shape in ((8, 2), (6, 1, 3, 3)):
+    for shape in ((8, 2), (40, 2), (6, 1, 3, 3)):  # among 40 rows distances and their squares disagree
         x0, eps = torch.randn(2, *shape)
         got = shaped(attempt(x0, eps), shape, "All the rows of eps, in another order.")
         right = solutions.coupled(x0, eps)
@@ -233,6 +246,7 @@ def _(attempt):
             ],
             "That is the dearest coupling: the sum of squared distances is to be small.": _dearest(x0, eps),
             "Every noise is used once: the nearest noise of each row is not a coupling.": _nearest(x0, eps),
+            "The cost is the squared distance, not the distance.": _unsquared(x0, eps),
             "Nothing has changed places.": eps,
         }
         close(got, right, "Not the cheapest coupling by squared distances.", slips=slips)
@@ -241,6 +255,10 @@ def _(attempt):
 def _dearest(x0, eps):
     cost = torch.cdist(x0.flatten(1), eps.flatten(1)) ** 2
     return eps[solutions.linear_sum_assignment(-cost.numpy())[1]]
+
+
+def _unsquared(x0, eps):
+    return eps[solutions.linear_sum_assignment(torch.cdist(x0.flatten(1), eps.flatten(1)).numpy())[1]]
 
 
 def _nearest(x0, eps):
@@ -287,7 +305,7 @@ def _skips(got, skip, out, forgotten):
     solution=solutions.silence,
     hints=(
         "All that a block adds to h passes a gate. Where do the gates come from?",
-        "`nn.init.zeros_(...)` on the weight and on the bias of `block.modulation`.",
+        "`nn.init.zeros_(...)` on the weight and on the bias of `block.modulation`; the gates' rows would do.",
     ),
 )
 def _(attempt):
@@ -300,8 +318,8 @@ def _(attempt):
     h, told = torch.randn(2, 3, 8), torch.randn(2, 8)
     got = attempt(block)
     require(isinstance(got, nn.Module), "Return the block.")
-    require(got.modulation.weight.abs().max() == 0, "The gates still depend on `told`: the weight is not zero.")
-    require(got.modulation.bias.abs().max() == 0, "The bias of the modulation is not zero: the gates are open.")
-    require(torch.equal(got(h, told), h), "The block still changes h.")
+    hint = "The bias of the modulation still opens a gate: told 0, the block changes h."
+    require(torch.equal(got(h, torch.zeros_like(told)), h), hint)
+    require(torch.equal(got(h, told), h), "The gates still depend on `told`: their weight is not zero.")
     same = all(torch.equal(weight, kept[name]) for name, weight in got.named_parameters() if name in kept)
     require(same, "Leave the other layers at random: with all weights 0 nothing would ever learn.")

@@ -64,6 +64,11 @@ def with_text(model, ids, tokens, words):
     return F.cross_entropy(model(row)[:, :-1].transpose(1, 2), row[:, 1:])
 
 
+def pictures_alone(model, ids, tokens, words):
+    row = torch.cat([ids, words + tokens], dim=1)
+    return F.cross_entropy(model(row)[:, ids.shape[1] - 1 : -1, words:].transpose(1, 2), tokens)
+
+
 PLANTED = {
     "14.quantise": [
         rounded(straight=False),  # no gradient
@@ -87,7 +92,7 @@ PLANTED = {
         read(lambda text, time, noisy, ask: (time, text, noisy, ask)),
         read(lambda text, time, noisy, ask: (text, time, ask, noisy)),
     ],
-    "14.token_loss": [shifted, first_left_out, with_text],
+    "14.token_loss": [shifted, first_left_out, with_text, pictures_alone],
     "14.prior_target": [
         lambda features: features * features.shape[1] ** 0.5,
         lambda features: F.normalize(features, dim=1),

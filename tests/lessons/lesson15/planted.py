@@ -45,6 +45,8 @@ PLANTED = {
         lambda out, into, rank: (torch.zeros(rank, into), torch.randn(out, rank)),
         lambda out, into, rank: (torch.ones(rank, into), torch.zeros(out, rank)),
         lambda out, into, rank: (torch.randn(into, rank), torch.zeros(rank, out)),
+        lambda out, into, rank: (torch.randn(rank, into), torch.zeros(out, rank)),  # the root is forgotten
+        lambda out, into, rank: (torch.randn(rank, into) / into, torch.zeros(out, rank)),
     ],
     "15.lora": [
         lambda x, weight, down, up, alpha: x @ weight.T + x @ down.T @ up.T,  # alpha / rank forgotten
@@ -78,6 +80,8 @@ PLANTED = {
         lambda channels: zeroed(nn.Conv2d(channels, channels, 1, bias=False)),
         lambda channels: zeroed(nn.Conv2d(64, 64, 1)),  # the channels are ignored
         lambda channels: zeroed(nn.Conv2d(channels, channels, 3)),
+        lambda channels: zeroed(nn.Conv2d(channels, channels, 1, padding=1)),
+        lambda channels: zeroed(nn.Conv2d(channels, channels, 1, groups=channels)),
         lambda channels: zeroed(nn.Conv2d(channels, channels, 1)).requires_grad_(False),
     ],
 }

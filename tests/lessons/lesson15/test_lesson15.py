@@ -59,9 +59,10 @@ def test_the_untouched_model_draws_its_figures(model):
     assert row["change"] == 0 and row["others right"] > 0.9
 
 
-def test_the_table_has_every_way_and_thing():
+def test_the_table_has_every_way_seed_and_thing():
     rows = stored.read("15_four")
-    assert [(row["way"], row["thing"]) for row in rows] == [(w, t) for w in lesson15.WAYS for t in mascots.NAMES]
+    each = [(way, seed, thing) for way in lesson15.WAYS for seed in range(3) for thing in mascots.NAMES]
+    assert [(row["way"], row["seed"], row["thing"]) for row in rows] == each
     assert stored.command("15_four") == lesson15.COMMAND
 
 
@@ -104,7 +105,8 @@ def test_a_sketch_is_drawn_followed_and_taken_back(model, control):
     pad = widgets.pad(model, control, "a red circle on a white background", widgets.OUTLINES["circle"])
     first = pad.picture.src
     pixels = int(widgets.OUTLINES["circle"].sum())
-    assert pad.picture.alt.startswith(f"a sketch of {pixels} of 1024 pixels, “a red circle on a white background” drawn twice")
+    told = f"a sketch of {pixels} of 1024 pixels, “a red circle on a white background” drawn twice"
+    assert pad.picture.alt.startswith(told)
     pad.set(sketch=widgets.OUTLINES["square"][0] > 0)
     second = pad.picture.src
     pad.set(strength=0.0)
