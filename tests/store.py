@@ -19,7 +19,7 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-KEPT = ("tags", "mystnb")  # by hand; the second has the text beside a picture, for the reading site
+KEPT = ("tags", "mystnb")  # by hand; the second has the text beside a picture
 PNG = "image/png"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -56,6 +56,12 @@ def strip(notebook) -> None:
             for output in cell.outputs:
                 if PNG in output.get("data", {}):
                     output.data[PNG] = smaller(output.data[PNG])
+                    output.data["text/plain"] = described(cell) or output.data.get("text/plain", "")
+
+
+def described(cell) -> str:
+    """The text beside the cell's picture. The site reads it in the metadata; VS Code takes a picture's plain text."""
+    return cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
 
 
 def smaller(picture: str) -> str:

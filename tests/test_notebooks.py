@@ -173,17 +173,18 @@ def test_each_fault_is_seen(notebook, fault):
 def test_storing_a_notebook_runs_and_strips_it(tmp_path):
     path = tmp_path / "one.ipynb"
     live = "import ipywidgets, sys\nfrom IPython.display import display\ndisplay(ipywidgets.IntSlider())"
-    cells = [code(live, count=7), code("print('a', end=' ', flush=True); print('b')", outputs=[]), code("6 * 7")]
+    cells = [code(live, count=7), code("print('a', end=' ', flush=True); print('b')", outputs=[])]
+    cells += [code("from PIL import Image\nImage.new('RGB', (2, 2))")]
     cells[0].metadata["execution"] = {"iopub.execute_input": "2026-01-01"}
-    cells[2].metadata["mystnb"] = {"image": {"alt": "for the reading site"}}
+    cells[2].metadata["mystnb"] = {"image": {"alt": "a black square"}}
     nbformat.write(made(*cells, widgets={"state": {}}), path)
     store.store(path)
     stored = nbformat.read(path, as_version=4)
     assert faults(stored) == []
     assert [cell.outputs[0].get("text") for cell in stored.cells[1:]] == ["a b\n", None]
-    assert stored.cells[2].outputs[0].data["text/plain"] == "42"
+    assert stored.cells[2].outputs[0].data["text/plain"] == "a black square"
     assert not stored.cells[0].outputs and not stored.cells[0].metadata
-    assert stored.cells[2].metadata.mystnb.image.alt == "for the reading site"
+    assert stored.cells[2].metadata.mystnb.image.alt == "a black square"
     assert list(tmp_path.iterdir()) == [path]
 
 
