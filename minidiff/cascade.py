@@ -41,8 +41,9 @@ def shown(small: Tensor, level: Tensor, f: int = 2) -> Tensor:
     small enlarged f times, bilinear, and one more channel that has the level everywhere. (The papers embed the level
     as they do the time; a channel needs no other network.)
     """
+    level = _levels(level, small)
     large = F.interpolate(small, scale_factor=f, mode="bilinear", align_corners=False)
-    told = _levels(level, small).to(small).reshape(-1, 1, 1, 1).expand(-1, 1, *large.shape[2:])
+    told = level.to(small).reshape(-1, 1, 1, 1).expand(-1, 1, *large.shape[2:])
     return torch.cat([large, told], dim=1)
 
 
@@ -69,6 +70,7 @@ class Enlarger(nn.Module):
 
     def spoil(self, small: Tensor, level: Tensor, generator=None) -> Tensor:
         """small (B, C, h, w) with noise of these levels (B,)."""
+        expect.tensor("small", small, "B C h w")
         return noised(small, level, randn(small.shape, small, generator), self.schedule)
 
     def loss(self, x0: Tensor, level: Tensor | None = None) -> Tensor:
@@ -76,6 +78,9 @@ class Enlarger(nn.Module):
 
         level: (B,), drawn anew unless given. A scalar.
         """
+        expect.tensor("x0", x0, "B C H W")
+        if x0.shape[2] % self.f or x0.shape[3] % self.f:
+            raise ValueError(f"x0: got {x0.shape[2]}x{x0.shape[3]} pixels, expected multiples of f = {self.f}")
         small = F.avg_pool2d(x0, self.f)
         level = self.most * torch.rand(len(x0)) if level is None else level
         return self.denoiser.loss(x0, shown(self.spoil(small, level), level, self.f))
@@ -127,7 +132,7 @@ class EfficientUNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         """x (B, channels, H, W), t (B,) or () in [0, 1], cond (B, known, H, W) -> x's shape."""
         self._check(x, cond)
-        told = Conditioning(self.time_embed(t))
+        told = Conditioning(self.time_embed(expect.time("t", t, len(x), like=x)))
         first = h = self.conv_in(torch.cat([x, cond], 1)).contiguous(memory_format=torch.channels_last)
         copies = []
         for halve, stage in zip(self.halve, self.down):

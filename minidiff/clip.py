@@ -67,7 +67,9 @@ class CLIP(nn.Module):
 
     def terms(self, x: Tensor, ids: Tensor) -> dict[str, Tensor]:
         """The loss in nats ("loss"), and how often a picture finds its own caption in the batch ("accuracy")."""
-        return matching(self.encode_image(x), self.encode_text(ids), self.scale, ids)
+        images = self.encode_image(x)
+        expect.integers("ids", ids, f"{len(images)} L")
+        return matching(images, self.encode_text(ids), self.scale, ids)
 
     def loss(self, x: Tensor, ids: Tensor) -> Tensor:
         """CLIP's contrastive loss of pictures and their captions, ids (B, L): a scalar (2103.00020, fig. 3)."""
@@ -80,7 +82,14 @@ class CLIP(nn.Module):
         A `CLIP` has no use for t: it has never seen noise, and what it says of it is worth little.
         """
         texts = self.encode_text(ids).detach()
-        return lambda x, t: self.scale.detach() * (self._seen(x, t) * texts).sum(1)
+
+        def log_prob(x: Tensor, t: Tensor) -> Tensor:
+            seen = self._seen(x, t)
+            if len(seen) != len(texts):
+                raise ValueError(f"x: got {len(seen)} pictures, expected one for each of the {len(texts)} texts")
+            return self.scale.detach() * (seen * texts).sum(1)
+
+        return log_prob
 
     def _seen(self, x: Tensor, t: Tensor) -> Tensor:
         return self.encode_image(x)
@@ -100,6 +109,8 @@ class NoisyCLIP(CLIP):
 
     def terms(self, x0: Tensor, ids: Tensor) -> dict[str, Tensor]:
         """As CLIP's, of pictures noised here, at times spread evenly over the schedule's grid."""
+        expect.tensor("x0", x0, "B ...", like=self.logit_scale)
+        expect.integers("ids", ids, f"{len(x0)} L")
         t = self.schedule.spread(len(x0))
         x = self.schedule.add_noise(x0, t, torch.randn_like(x0))
         return matching(self.encode_image(x, t), self.encode_text(ids), self.scale, ids)
@@ -110,6 +121,8 @@ class NoisyCLIP(CLIP):
 
 def matching(images: Tensor, texts: Tensor, scale: Tensor, ids: Tensor) -> dict[str, Tensor]:
     """Loss and accuracy of unit vectors of pictures and of their captions, both (B, width), and the captions' ids."""
+    expect.alike("texts", texts, "images", images, "B width")
+    ids = expect.integers("ids", ids, f"{len(images)} L")
     logits = scale * images @ texts.T  # (B, B), rows are pictures
     same = (ids[:, None] == ids).all(2)  # (B, B)
     found = same.gather(1, logits.argmax(1, keepdim=True))
@@ -123,8 +136,11 @@ def contrastive(logits: Tensor, same: Tensor | None = None) -> Tensor:
     where captions i and j are equal: off the diagonal such a pair is no wrong answer, and it is left out.
     Source: CLIP (2103.00020), fig. 3.
     """
-    right = torch.arange(len(logits), device=logits.device)
+    rows = len(expect.tensor("logits", logits, "B B"))
+    expect.tensor("logits", logits, f"{rows} {rows}")
+    right = torch.arange(rows, device=logits.device)
     if same is not None:
+        expect.mask("same", same, f"{rows} {rows}")
         logits = logits.masked_fill(same & (right[:, None] != right), -torch.inf)
     return (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right)) / 2
 
@@ -132,6 +148,7 @@ def contrastive(logits: Tensor, same: Tensor | None = None) -> Tensor:
 @torch.no_grad()
 def embed(model: CLIP, images: Tensor) -> Tensor:
     """Any number of pictures -> their unit vectors (N, width), a chunk at a time, without gradients."""
+    expect.tensor("images", images, "N ...")
     return torch.cat([model.encode_image(x) for x in images.split(CHUNK)])
 
 
@@ -177,6 +194,5 @@ def recall(similarity: Tensor, k: int = 1, right: Tensor | None = None) -> float
     n, m = expect.tensor("similarity", similarity, "N M").shape
     k = expect.integer("k", k, 1, m)
     right = torch.eye(n, m, dtype=torch.bool, device=similarity.device) if right is None else right
-    if right.shape != (n, m):
-        raise ValueError(f"right: got shape {tuple(right.shape)}, expected that of similarity, {(n, m)}")
-    return right.gather(1, similarity.topk(k, dim=1).indices).any(1).double().mean().item()
+    found = expect.mask("right", right, f"{n} {m}").gather(1, similarity.topk(k, dim=1).indices)
+    return found.any(1).double().mean().item()

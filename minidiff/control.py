@@ -92,6 +92,9 @@ class Control(nn.Module):
         """
         if not self.model:
             raise ValueError("model: got none, expected `follow(model)` before the training")
+        expect.tensor("mu", mu, f"B {self.model[0].autoencoder.latent} h w")
+        expect.told("ids", ids, len(mu))
+        expect.tensor("sketches", sketches, f"{len(mu)} 1 H W")
         model = self.model[0].to(mu.device)
         denoiser = _denoiser(model, self, sketches, drop=self.drop)
         denoiser.training = self.training
@@ -209,5 +212,7 @@ def figure_masks(images: Tensor) -> Tensor:
 
 def agreement(masks: Tensor, others: Tensor) -> Tensor:
     """Intersection over union of masks (N, 1, H, W): 1 where they are the same, (N,)."""
+    expect.mask("masks", masks, "N 1 H W")
+    expect.mask("others", others, " ".join(map(str, masks.shape)))
     both, either = (pair.flatten(1).sum(1) for pair in (masks & others, masks | others))
     return both / either.clamp(min=1)

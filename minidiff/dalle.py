@@ -33,6 +33,8 @@ def quantise(z: Tensor, codebook: Tensor) -> Quantised:
     No slope passes through a choice, so the gradient goes straight through: dL/dz is taken to be dL/d(entry)
     (1711.00937, section 3.2).
     """
+    expect.tensor("z", z, "B D h w")
+    expect.tensor("codebook", codebook, f"K {z.shape[1]}", like=z)
     rows = z.movedim(1, -1)  # (B, h, w, D)
     ids = torch.cdist(rows.flatten(0, 2), codebook).argmin(1).view(rows.shape[:3])
     entries = codebook[ids].movedim(-1, 1)
@@ -80,14 +82,14 @@ class VQVAE(nn.Module):
 
     def codes_of(self, x: Tensor) -> Tensor:
         """What is rounded: (B, latent, H / f, W / f)."""
-        expect.tensor("x", x, f"B {self.channels} H W")
+        expect.tensor("x", x, f"B {self.channels} H W", like=self.encoder[1].weight)
         if x.shape[2] % self.f or x.shape[3] % self.f:
             raise ValueError(f"x: got {x.shape[2]}x{x.shape[3]} pixels, expected multiples of f = {self.f}")
         return self.encoder(x)
 
     def decode(self, ids: Tensor) -> Tensor:
         """Tokens (B, h, w) -> pictures (B, channels, f h, f w), near [-1, 1] but not clamped."""
-        expect.integers("ids", ids, "B h w", 0, self.codes - 1)
+        ids = expect.integers("ids", ids, "B h w", 0, self.codes - 1)
         return self.decoder(self.codebook[ids].movedim(-1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -121,6 +123,8 @@ class VQVAE(nn.Module):
     @torch.no_grad()
     def move(self, z: Tensor, ids: Tensor) -> None:
         """Each entry moves to the running mean of the codes z (B, latent, h, w) rounded to it, ids (B, h, w)."""
+        count, _, height, width = expect.tensor("z", z, f"B {self.latent} h w", like=self.codebook).shape
+        ids = expect.integers("ids", ids, f"{count} {height} {width}", 0, self.codes - 1)
         rows = z.movedim(1, -1).flatten(0, 2)
         chosen = F.one_hot(ids.flatten(), self.codes).to(rows)  # (places, codes)
         self.counts.lerp_(chosen.sum(0), 1 - DECAY)
@@ -170,6 +174,7 @@ def choose(logits: Tensor, temperature: float = 1.0, top_k: int | None = None, g
 
     top_k: only among so many of the likeliest. Temperature 0 takes the likeliest.
     """
+    expect.tensor("logits", logits, "B K")
     if expect.number("temperature", temperature, 0) == 0:
         return logits.argmax(1)
     if top_k is not None:
@@ -208,18 +213,22 @@ class DALLE(TextToImage):
 
         That at place i has been made from the text and the tokens before i.
         """
+        ids = expect.integers("ids", ids, "B L")
+        tokens = expect.integers("tokens", tokens, f"{len(ids)} N", 0, self.vqvae.codes - 1)
         row = torch.cat([ids, self.words + tokens[:, :-1]], dim=1)  # (B, L + N - 1)
         return self.writer(row)[:, ids.shape[1] - 1 :, self.words :]
 
     def loss(self, tokens: Tensor, ids: Tensor) -> Tensor:
         """The mean cross-entropy of a picture's token, in nats, given its text and the tokens before it: a scalar."""
+        tokens = expect.integers("tokens", tokens, "B N")
         return F.cross_entropy(self.logits(ids, tokens).transpose(1, 2), tokens)
 
     @torch.no_grad()
     def generate(self, ids: Tensor, *, temperature=1.0, top_k=None, generator=None, given: Tensor | None = None):
         """Tokens (B, side, side) for texts ids (B, L), drawn one by one. given (B, n): the first n, not drawn."""
         caches = [Cache() for _ in range(self.layers)]
-        tokens = ids.new_empty(len(ids), 0) if given is None else given
+        ids = expect.integers("ids", ids, "B L")
+        tokens = ids.new_empty(len(ids), 0) if given is None else self._given(given, len(ids))
         logits = self._next(torch.cat([ids, self.words + tokens], dim=1), 0, caches)
         while True:
             drawn = choose(logits, temperature, top_k, generator)[:, None]
@@ -228,6 +237,12 @@ class DALLE(TextToImage):
                 return tokens.unflatten(1, (self.side, self.side))
             place = ids.shape[1] + tokens.shape[1] - 1
             logits = self._next(self.words + drawn, place, caches)
+
+    def _given(self, given: Tensor, rows: int) -> Tensor:
+        """The first tokens of so many pictures, (rows, n): at least one is left to draw."""
+        given = expect.integers("given", given, f"{rows} n", 0, self.vqvae.codes - 1)
+        expect.integer("given.shape[1]", given.shape[1], 1, self.side**2 - 1)
+        return given
 
     def _next(self, row: Tensor, place: int, caches: list[Cache]) -> Tensor:
         """What is expected behind row (B, n), whose first token stands at that place: (B, codes)."""
@@ -239,6 +254,7 @@ class DALLE(TextToImage):
 
     def decode(self, tokens: Tensor) -> Tensor:
         """Tokens (B, side, side) -> pictures (B, 3, H, W) in [-1, 1]."""
+        tokens = expect.integers("tokens", tokens, "B h w")
         return self.vqvae.decode(tokens).clamp(-1, 1)
 
 

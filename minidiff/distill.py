@@ -28,6 +28,7 @@ def reflow_pairs(
     A `PairedDenoiser` trained on (data, noise, cond) is the flow rectified once more (2209.03003, algorithm 1).
     """
     expect.tensor("noise", noise, "N ...", finite=True)
+    cond = None if cond is None else expect.told("cond", cond, len(noise))
     drawn = []
     for start in range(0, len(noise), expect.integer("batch", batch, 1)):
         rows = slice(start, start + batch)
@@ -44,7 +45,7 @@ def progressive_target(velocity: Velocity, x: Tensor, t: Tensor, s: Tensor, wort
     progressive distillation (2202.00512, algorithm 2), which takes two DDIM steps, it is the x0 that one needs to get
     there: on the straight path DDIM is Euler's method. No gradient flows to the teacher.
     """
-    _falls(t, s, len(x))
+    _falls(t, s, len(expect.tensor("x", x, "B ...")))
     worth = expect.integer("worth", worth, 1)
     step = (s - t) / worth
     total = torch.zeros_like(x)
@@ -59,6 +60,7 @@ def consistency_function(velocity: Velocity, x: Tensor, t: Tensor) -> Tensor:
     c_skip = 1 and c_out = -t, so f(x, 0) = x whatever the network says: the boundary condition of consistency models
     (2303.01469, eq. 5), without which a constant answer would be consistent too.
     """
+    t = expect.time("t", t, len(expect.tensor("x", x, "B ...")))
     return x - _rows(t.expand(len(x)), x) * velocity(x, t)
 
 
@@ -67,7 +69,7 @@ def boundary(t, smallest: float = 0.002, sigma_data: float = 0.5) -> tuple[Tenso
 
     1 and 0 at t = smallest. t: a number or a tensor, at least `smallest`.
     """
-    t = torch.as_tensor(t, dtype=torch.float64) if not isinstance(t, Tensor) else t
+    t = expect.floats("t", t)
     if not (t >= smallest).all():
         raise ValueError(f"t: got less than {smallest}, expected noise of at least that")
     beyond = t - smallest
@@ -147,6 +149,7 @@ def consistency_sample(denoise, x: Tensor, times: Tensor, generator: torch.Gener
     and gets none.
     """
     expect.function("denoise", denoise, "(x, t) -> x0")
+    expect.tensor("x", x, "B ...", finite=True)
     *_, end = t = expect.tensor("times", times, "N", low=0, high=1).tolist()
     if len(t) < 2 or end:
         raise ValueError(f"times: got {t[:8]}, expected times that fall to 0")

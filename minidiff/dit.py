@@ -57,7 +57,7 @@ class DiT(nn.Module):
 
     def _told(self, t: Tensor, cond: Tensor | None, rows: int) -> Tensor:
         """What all blocks are told, (B, width): the time, and the label."""
-        told = self.time_embed(t).expand(rows, -1)
+        told = self.time_embed(expect.time("t", t, rows, like=self.out.weight)).expand(rows, -1)
         if self.label_embed is None:
             if cond is not None:
                 raise ValueError("cond: got a value, expected None (a net without labels)")

@@ -39,7 +39,7 @@ class FlowMatching(Denoiser):
 
     def velocity(self, x: Tensor, t, cond: Tensor | None = None) -> Tensor:
         """dx/dt at x (B, ...) and time t, () or (B,), of x's shape: what `euler` asks for."""
-        alpha, sigma = self.schedule(t, like=x)
+        alpha, sigma = self.schedule(t, like=expect.tensor("x", x, "B ...", like=self._weight()))
         return self._net(x, t, self._cond(cond, len(x)), alpha, sigma)
 
     def loss(self, x0: Tensor, cond: Tensor | None = None) -> Tensor:

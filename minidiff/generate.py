@@ -31,6 +31,7 @@ SAMPLERS = ("ddim", "ddpm", "dpm")
 def one_pass(model: nn.Module, n: int, *, labels=None, generator=None, **options) -> Tensor:
     """n draws by `model.sample`, points or pictures, on the CPU. labels: int64 (n,), for a model with classes."""
     where = next(model.parameters()).device
+    labels = None if labels is None else expect.integers("labels", labels, f"{n}")
     parts = []
     for rows in in_chunks(n, where):
         chosen = None if labels is None else labels[rows].to(where)
@@ -109,6 +110,7 @@ def _walked(denoiser: Denoiser, t: Tensor, scale: float, limits, options: dict, 
 
 def guided(denoiser: Denoiser, labels: Tensor | None, scale: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
     """denoise(x, t) of those labels (B,): the network as it is at scale 1, classifier-free guidance at another."""
+    labels = None if labels is None else expect.told("labels", labels)
     if scale == 1:
         return partial(denoiser, cond=labels)
     if labels is not None and denoiser.null is None:
@@ -151,6 +153,7 @@ def page(images: Tensor) -> np.ndarray:
 
     So labels in turn make columns.
     """
+    expect.tensor("images", images, "N C H W")
     columns = 10 * max(1, round(len(images) ** 0.5 / 10))
     return plot.tile(images, columns, scale=max(1, 64 // images.shape[-1]))
 

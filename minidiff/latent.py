@@ -62,7 +62,7 @@ class KLAutoencoder(nn.Module):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """mu and log_var of q(z | x), each (B, latent, H / f, W / f). ValueError if f does not divide H and W."""
-        expect.tensor("x", x, f"B {self.channels} H W")
+        expect.tensor("x", x, f"B {self.channels} H W", like=self.encoder[1].weight)
         if x.shape[2] % self.f or x.shape[3] % self.f:
             raise ValueError(f"x: got {x.shape[2]}x{x.shape[3]} pixels, expected multiples of f = {self.f}")
         mu, log_var = self.encoder(x).chunk(2, dim=1)
@@ -70,7 +70,7 @@ class KLAutoencoder(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """(B, latent, h, w) -> (B, channels, f h, f w), near [-1, 1] but not clamped."""
-        return self.decoder(expect.tensor("z", z, f"B {self.latent} h w"))
+        return self.decoder(expect.tensor("z", z, f"B {self.latent} h w", like=self.decoder[0].weight))
 
     def forward(self, x: Tensor) -> Tensor:
         """The reconstruction from the mean code."""
@@ -173,7 +173,7 @@ class LatentDiffusion(TextToImage):
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Codes (B, latent, h, w) -> pictures (B, channels, f h, f w), cut to [-1, 1]."""
-        chunks = z.split(_rows_at_once(self, z))
+        chunks = expect.tensor("z", z, f"B {self.autoencoder.latent} h w").split(_rows_at_once(self, z))
         return torch.cat([self.autoencoder.decode(chunk / self.scale).clamp(-1, 1) for chunk in chunks])
 
     @torch.no_grad()
@@ -185,6 +185,7 @@ class LatentDiffusion(TextToImage):
     @torch.no_grad()
     def generate(self, told: Tensor, *, size=None, steps=20, grid=times, generator=None, **options) -> Tensor:
         """Codes (B, latent, h, w) of what was read, from noise. options: those of `text_to_image`."""
+        told = expect.told("told", told)
         height, width = _places(self, size)
         x = self.schedule.prior((len(told), self.autoencoder.latent, height, width), generator)
         t = _times(grid, steps, 1.0)
@@ -208,7 +209,8 @@ class LatentDiffusion(TextToImage):
 
     def loss(self, mu: Tensor, ids: Tensor) -> Tensor:
         """DDPM's simple loss on the codes (2112.10752, eq. 3). mu: autoencoder.encode(x)[0], computed once for all."""
-        return self.denoiser.loss(self.scale * mu, ids)
+        expect.tensor("mu", mu, f"B {self.autoencoder.latent} h w")
+        return self.denoiser.loss(self.scale * mu, expect.told("ids", ids, len(mu)))
 
 
 def guided(model: LatentDiffusion, prompts, scale: float | None = None, negative=None) -> guidance.Denoise:
@@ -278,7 +280,9 @@ def keep_known(denoise: guidance.Denoise, known: Tensor, mask: Tensor) -> guidan
     Then the sampler itself walks these places along alpha known + sigma eps, and the others see them as noisy as
     they are themselves.
     """
-    return lambda x, t: torch.where(mask, denoise(x, t), known)
+    expect.tensor("known", known, "B C h w")
+    expect.mask("mask", mask, f"{len(known)} 1 {known.shape[2]} {known.shape[3]}")
+    return lambda x, t: torch.where(mask, denoise(expect.alike("x", x, "known", known), t), known)
 
 
 def _count(part) -> int:
@@ -342,9 +346,5 @@ def _for_all(model: LatentDiffusion, name: str, texts, rows: int) -> Tensor:
 
 
 def _mask(mask, images: Tensor) -> Tensor:
-    mask, (rows, _, *size) = torch.as_tensor(mask), images.shape
-    if tuple(mask.shape) not in (tuple(size), (rows, 1, *size)):
-        raise ValueError(f"mask: got shape {tuple(mask.shape)}, expected {tuple(size)} or {(rows, 1, *size)}")
-    if not ((mask == 0) | (mask == 1)).all():
-        raise ValueError("mask: got other numbers than 0 and 1, expected 1 where to paint anew and 0 elsewhere")
-    return mask.bool().expand(rows, 1, *size).to(images.device)
+    rows, _, *size = images.shape
+    return expect.marks("mask", mask, tuple(size), (rows, 1, *size)).expand(rows, 1, *size).to(images.device)

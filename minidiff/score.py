@@ -56,6 +56,7 @@ def explicit_loss(score, x: Tensor) -> Tensor:
 
 def sliced_loss(score, x: Tensor, v: Tensor) -> Tensor:
     """|s|² / 2 + v^T (ds/dx) v for each row, (B,): one backward pass in place of D (Song et al. 1905.07088, eq. 8)."""
+    expect.alike("v", v, "x", x, "B ...")
     value, trace = value_and_divergence(score, x, v, graph=True)
     return _row_sums(value.square()) / 2 + trace
 
@@ -67,6 +68,7 @@ def denoising_loss(score, x0: Tensor, sigma, eps: Tensor) -> Tensor:
     Times sigma² it is NCSN's loss (1907.05600, eq. 5 and 6), and half the loss of eps = -sigma s.
     """
     expect.alike("eps", eps, "x0", x0, "B ...")
+    sigma = expect.factor("sigma", sigma, x0)
     x = x0 + sigma * eps
     return _row_sums((expect.alike("score(x)", score(x), "x0", x0) + eps / sigma).square()) / 2
 
@@ -200,7 +202,7 @@ class SDE:
 
     def drift(self, x: Tensor, t) -> Tensor:
         """f(t) x, of the way forward."""
-        return self.coefficients(t)[0] * x
+        return self.coefficients(t)[0] * expect.tensor("x", x, "B ...")
 
     def diffusion(self, t) -> float:
         """g(t), of the way forward and of the way back."""
@@ -209,7 +211,7 @@ class SDE:
     def reverse_drift(self, x: Tensor, x0: Tensor, t) -> Tensor:
         """f x - g² score, of the way back, if x0 is E[x_0 | x_t = x] (Anderson, 1982; 2011.13456, eq. 6)."""
         f, g = self.coefficients(t)
-        return f * x - g**2 * self.schedule.score(x, x0, t)
+        return f * expect.alike("x", x, "x0", x0) - g**2 * self.schedule.score(x, x0, t)
 
     def flow_drift(self, x: Tensor, x0: Tensor, t) -> Tensor:
         """f x - g² score / 2, of the probability-flow ODE (2011.13456, eq. 13): `Schedule.velocity`."""
@@ -294,7 +296,7 @@ def precondition(sigma, sigma_data: float = 0.5) -> tuple[Tensor, Tensor, Tensor
     So that what F is shown and what it must answer have variance 1, where data have deviation `sigma_data`, and errors
     of F count as little as they can (2206.00364, table 1, appendix B.6). sigma > 0, a number or a tensor.
     """
-    sigma = torch.as_tensor(sigma, dtype=torch.float64) if not isinstance(sigma, Tensor) else sigma
+    sigma = expect.floats("sigma", sigma)
     if not (sigma > 0).all():
         raise ValueError("sigma: got 0 or less, expected noise above 0")
     sigma_data = expect.number("sigma_data", sigma_data, 1e-6)

@@ -96,8 +96,9 @@ class UNetModel(nn.Module):
         """
         self._check(x)
         weights = self.out[-1].weight
+        cond = expect.told("cond", cond, len(x))
         words = (cond if cond.is_floating_point() else self.read(cond)).to(weights.dtype)
-        embedding = self.time_embed[1:](self._waves(t).to(weights.dtype))  # (B, 4 widths[0])
+        embedding = self.time_embed[1:](self._waves(expect.time("t", t, len(x))).to(weights.dtype))  # (B, 4 widths[0])
         h = x.to(weights.dtype, memory_format=torch.channels_last)  # 8.1 s a step become 6.8 on a CPU
         copies = []
         for step in self.down:
@@ -114,10 +115,9 @@ class UNetModel(nn.Module):
         return torch.cat([cosines, sines], dim=1)
 
     def _check(self, x: Tensor) -> None:
-        expect.tensor("x", x, f"B {self.channels} H W")
-        if x.shape[2] % self.factor or x.shape[3] % self.factor:
-            got = f"{x.shape[2]}x{x.shape[3]}"
-            raise ValueError(f"x: got a code of {got} places, expected multiples of {self.factor}, to be halved")
+        h, w = expect.tensor("x", x, f"B {self.channels} H W").shape[2:]
+        if h % self.factor or w % self.factor:
+            raise ValueError(f"x: got a code of {h}x{w} places, expected multiples of {self.factor}, to be halved")
 
     def _residual(self, channels_in: int, channels: int) -> nn.Module:
         return ResBlock(channels_in, channels, self.groups, EPS_RESIDUAL, embed=4 * self.widths[0])

@@ -273,6 +273,7 @@ class LanguageModel(nn.Module):
 
     def nats(self, ids: Tensor) -> Tensor:
         """(B, L) -> (B,): -log p(text), the sum over its tokens after the start, its end included, padding not."""
+        ids = expect.integers("ids", ids, "B L")
         logits = self(ids[:, :-1]).transpose(1, 2)  # (B, vocabulary, L - 1)
         return F.cross_entropy(logits, ids[:, 1:], ignore_index=PADDING, reduction="none").sum(1)
 
@@ -329,15 +330,14 @@ class VisionTransformer(nn.Module):
 
     def forward(self, x: Tensor, t=None) -> Tensor:
         """x (B, channels, size, size) -> (B, width). t goes with time=True and is refused without."""
-        expect.tensor("x", x, f"B {self.channels} {self.size} {self.size}")
+        expect.tensor("x", x, f"B {self.channels} {self.size} {self.size}", like=self.class_token)
         if (t is None) == self.time:
             raise ValueError(f"t: got {t}, expected {'a time' if self.time else 'None (built without time=True)'}")
         tokens = self.patch_embed(x).flatten(2).mT  # (B, patches, width)
-        h = (
-            torch.cat([self.class_token.expand(len(x), 1, -1), tokens], dim=1) + self.pos_embed
-        )  # (B, 1 + patches, width)
+        first = self.class_token.expand(len(x), 1, -1)
+        h = torch.cat([first, tokens], dim=1) + self.pos_embed  # (B, 1 + patches, width)
         if self.time:
-            h = h + self.time_embed(torch.as_tensor(t).to(x))[:, None]
+            h = h + self.time_embed(expect.time("t", t, len(x)).to(x))[:, None]
         return self.post_norm(self.blocks(self.pre_norm(h))[:, 0])
 
 

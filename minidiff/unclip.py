@@ -67,7 +67,7 @@ class PriorNet(nn.Module):
         expect.tensor("x", x, f"B {self.embedding}", like=self.ask)
         ids = expect.integers("ids", ids, f"{len(x)} {self.text.length}", low=0)
         told = self.text_in(self.embed_text(ids) * self.embedding**0.5)
-        time = self.time_in(t).expand(len(x), -1)
+        time = self.time_in(expect.time("t", t, len(x), like=self.ask)).expand(len(x), -1)
         ask = self.ask.expand(len(x), -1)
         return sentence(self.word_in(self.text(ids)), told, time, self.noisy_in(x), ask) + self.pos_embed
 
@@ -90,12 +90,16 @@ class Prior(nn.Module):
 
     def loss(self, z: Tensor, ids: Tensor) -> Tensor:
         """The squared error of the predicted embedding (2204.06125, eq. 2), times D. z: unit vectors (B, D)."""
-        return self.denoiser.loss(self.size * expect.unit("z", z, f"B {self.denoiser.net.embedding}"), ids)
+        net = self.denoiser.net
+        expect.unit("z", z, f"B {net.embedding}", like=net.ask)
+        ids = expect.integers("ids", ids, f"{len(z)} {net.text.length}")
+        return self.denoiser.loss(self.size * z, ids)
 
     @torch.no_grad()
     def draw(self, ids: Tensor, *, scale: float = 1.0, steps: int = 20, generator=None) -> Tensor:
         """One embedding for each text ids (B, L), as the walk ends, not made a unit vector: (B, D)."""
         net = self.denoiser.net
+        ids = expect.integers("ids", ids, f"B {net.text.length}")
         x = self.denoiser.schedule.prior((len(ids), net.embedding), generator).to(net.ask)
         denoise = guidance.cfg(self.denoiser, ids, torch.tensor(self.denoiser.null), scale)
         return last(sample(denoise, x, times(steps), self.denoiser.schedule, order=2)) / self.size
@@ -106,6 +110,7 @@ class Prior(nn.Module):
 
         by: "dot", the product with the text's embedding, as in 2204.06125, section 2.2; or "cosine". options: of draw.
         """
+        ids = expect.integers("ids", ids, f"B {self.denoiser.net.text.length}")
         many = ids.repeat_interleave(expect.integer("n", n, 1), 0)
         drawn = self.draw(many, generator=generator, **options).unflatten(0, (len(ids), n))
         best = scores(drawn, self.denoiser.net.embed_text(ids), by).argmax(1)
@@ -114,6 +119,8 @@ class Prior(nn.Module):
 
 def scores(drawn: Tensor, text: Tensor, by: str = "dot") -> Tensor:
     """How well each of n embeddings (B, n, D) goes with its text's, (B, D): (B, n)."""
+    expect.tensor("drawn", drawn, "B n D")
+    expect.tensor("text", text, f"{len(drawn)} {drawn.shape[2]}", like=drawn)
     if expect.choice("by", by, ("dot", "cosine")) == "cosine":
         drawn = F.normalize(drawn, dim=2)
     return (drawn * text[:, None]).sum(2)
@@ -130,6 +137,7 @@ class EmbeddingWords(nn.Module):
         self.linear = nn.Linear(embedding, WORDS * width)
 
     def forward(self, z: Tensor) -> Tensor:
+        expect.tensor("z", z, f"B {self.embedding}", like=self.linear.weight)
         return self.linear(z * self.embedding**0.5).unflatten(1, (WORDS, self.width))
 
 
@@ -159,7 +167,7 @@ class EmbeddingDiffusion(LatentDiffusion):
 
     def read(self, prompts) -> Tensor:
         """Embeddings as they are; zeros (1, D) for ""."""
-        if isinstance(prompts, str):
+        if isinstance(prompts, str) and not prompts:
             return torch.zeros(1, self.denoiser.net.embedding, device=self.scale.device)
         return expect.tensor("prompts", prompts, f"B {self.denoiser.net.embedding}").to(self.scale)
 
@@ -192,6 +200,7 @@ class UnCLIP(TextToImage):
 
 def between(a: Tensor, b: Tensor, share: float) -> Tensor:
     """The unit vectors on the arc from a to b, unit vectors (B, D): share 0 is a, 1 is b (slerp)."""
+    expect.alike("b", b, "a", a, "B D")
     angle = (a * b).sum(1, keepdim=True).clamp(-1 + 1e-6, 1 - 1e-6).acos()
     return (((1 - share) * angle).sin() * a + (share * angle).sin() * b) / angle.sin()
 
@@ -201,4 +210,6 @@ def changed(picture: Tensor, before: Tensor, after: Tensor, share: float) -> Ten
 
     Share 0 is the picture itself (2204.06125, section 3.3).
     """
+    expect.alike("after", after, "before", before, "B D")
+    expect.alike("picture", picture, "before", before)
     return between(picture, F.normalize(after - before, dim=1), share)

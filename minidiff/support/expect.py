@@ -83,6 +83,57 @@ def alike(name, x, other, y, shape: str = "...") -> Tensor:
     return x
 
 
+def mask(name, x, shape: str) -> Tensor:
+    """`x` if it is a bool tensor of that shape, TypeError or ValueError if not."""
+    if not isinstance(x, Tensor) or x.dtype != torch.bool:
+        raise TypeError(f"{name}: got {_show(x)}, expected a bool tensor of shape {_shape(shape)}")
+    if not _fits(x.shape, shape):
+        raise ValueError(f"{name}: got shape {tuple(x.shape)}, expected {_shape(shape)}")
+    return x
+
+
+def marks(name, x, *shapes: tuple) -> Tensor:
+    """`x` as a bool tensor of one of these shapes: numbers 0 and 1, or bools, in a tensor, an array or a list."""
+    try:
+        x = torch.as_tensor(x)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name}: got {_show(x)}, expected a tensor of 0 and 1") from None
+    if tuple(x.shape) not in shapes:
+        raise ValueError(f"{name}: got shape {tuple(x.shape)}, expected {' or '.join(map(str, shapes))}")
+    if not ((x == 0) | (x == 1)).all():
+        raise ValueError(f"{name}: got other numbers than 0 and 1, expected no others")
+    return x.bool()
+
+
+def told(name, value, rows="B") -> Tensor:
+    """`value` if it is what a network can be told of so many rows: whole numbers, ids say, or a float tensor."""
+    check = tensor if isinstance(value, Tensor) and value.is_floating_point() else integers
+    return check(name, value, f"{rows} ...")
+
+
+def time(name, t, rows: int, like: Tensor | None = None) -> Tensor:
+    """`t` as a float tensor () or (rows,): a number becomes one. Errors as in `tensor`."""
+    t = t if isinstance(t, Tensor) else torch.tensor(number(name, t))
+    return tensor(name, t, f"{rows}" if t.ndim else "", like=like)
+
+
+def factor(name, value, x: Tensor):
+    """`value` if the rows of `x` (B, ...) can be multiplied by it: a number, a tensor () or (B, 1, ...) of x's ndim."""
+    if isinstance(value, Tensor):
+        return tensor(name, value, " ".join([str(len(x)), *"1" * (x.ndim - 1)]) if value.ndim else "")
+    return number(name, value)
+
+
+def floats(name, value) -> Tensor:
+    """`value` as a float tensor of any shape: a number, a list or an array becomes one of float64."""
+    if isinstance(value, Tensor):
+        return tensor(name, value, "...")
+    try:
+        return torch.as_tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name}: got {_show(value)}, expected a number or a float tensor") from None
+
+
 def integers(name, values, shape: str, low=None, high=None) -> Tensor:
     """`values` as an int64 tensor of that shape: a tensor, an array or a list of whole numbers.
 
