@@ -23,9 +23,10 @@ from minidiff.lessons.lesson12 import probes, solutions
 def _(attempt):
     layer, h, words = probes.transformer(), torch.randn(2, 8, 3, 4), torch.randn(2, 5, 6)
     got = shaped(attempt(layer, h, words), (2, 8, 3, 4), "A picture comes in and one of the same shape goes out.")
-    wanted = layer(h, None, words)
+    wanted = solutions.spatial_transformer(layer, h, words)  # not layer(...): the lesson puts the attempt in its place
     slips = probes.transformer_slips(layer, h, words)
     slips["A reshape mixes pixels and channels: flatten(2).mT, and .mT.unflatten back."] = _reshaped(layer, h, words)
+    slips["The change is added to h as it came, and not to the normalised h."] = wanted - h + layer.norm(h)
     close(got, wanted, "Not equal to minidiff's SpatialTransformer.", slips=slips, rtol=1e-5, atol=1e-6)
 
 
@@ -156,7 +157,8 @@ def _(attempt):
     ),
 )
 def _(attempt):
-    got = shaped(attempt(0.00085, 0.012, 1000), (1000,), "A number for each of the `steps` times.").double()
+    got = torch.as_tensor(attempt(0.00085, 0.012, 1000))
+    got = shaped(got, (1000,), "A number for each of the `steps` times.").double()
     right = solutions.alpha_bar(0.00085, 0.012, 1000)
     plain = torch.linspace(0.00085, 0.012, 1000, dtype=torch.float64)
     roots = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64)
@@ -183,15 +185,16 @@ def _(attempt):
 )
 def _(attempt):
     conv, h = nn.Conv2d(3, 5, 3, stride=2), torch.randn(2, 3, 8, 6)
-    got = shaped(attempt(conv, h), (2, 5, 4, 3), "Half as high and half as wide.")
     pad = nn.functional.pad
+    wanted = conv(pad(h, (0, 1, 0, 1)))  # before the attempt, which may set conv.padding
     slips = {
         "Zeros above and to the left, or all around: the picture shifts by half a pixel at every level.": conv(
             pad(h, (1, 1, 1, 1))
         )[:, :, :4, :3],
         "The edge is repeated there: zeros.": conv(pad(h, (0, 1, 0, 1), mode="replicate")),
     }
-    close(got, conv(pad(h, (0, 1, 0, 1))), "Not the convolution of h with zeros to the right and below.", slips=slips)
+    got = shaped(attempt(conv, h), (2, 5, 4, 3), "Half as high and half as wide.")
+    close(got, wanted, "Not the convolution of h with zeros to the right and below.", slips=slips)
 
 
 @exercise(
@@ -263,3 +266,5 @@ def _(attempt):
         "Only the last one has changed: shift and scale all of them.": torch.cat([given[:-1], 0 * given[-1:]]),
     }
     close(got, solutions.rescaled(given), "Not 0 at the end and unchanged at the start.", slips=slips, rtol=1e-5)
+    short = solutions.alpha_bar(0.01, 0.2, 7)
+    close(attempt(short), solutions.rescaled(short), "Use the alpha_bar you are given.", rtol=1e-5)

@@ -79,6 +79,8 @@ class Quick(nn.Module):
 
     def denoiser(self, z, t, told):
         """An estimate that depends on z, t and what it was told, one row each."""
+        if len(told) != len(z):
+            raise ValueError(f"told: got {len(told)} rows, expected {len(z)}, one for each row of z")
         return torch.tanh(0.5 * z + float(torch.as_tensor(t).flatten()[0]) + told[:, :, :, None])
 
     def decode(self, z):

@@ -26,6 +26,18 @@ def drawn(**how):
     return lambda model, prompts, z, t, scale: draw_with(model, prompts, z, t, scale, **how)
 
 
+def one_empty(model, prompts, z, t, scale):
+    told, nothing = model.read(prompts), model.read("")
+    for now in t[:-1].tolist():
+        x0 = (1 - scale) * model.denoiser(z, torch.tensor(now), nothing)
+        z = x0 + scale * model.denoiser(z, torch.tensor(now), told)
+    return model.decode(z)
+
+
+def adds_to_the_normalised(layer, h, words):
+    return layer.norm(h) + through(layer, h, words, residual=False)
+
+
 def reads_every_step(model, prompts, z, t, scale):
     for now, then in pairwise(t.tolist()):
         a = model.denoiser(z, torch.tensor(now), model.read(prompts))
@@ -79,6 +91,7 @@ PLANTED = {
         transformer(first=False),
         transformer(norms=False),
         transformer(add=False),
+        adds_to_the_normalised,
         reshaped,
     ],
     "12.leading_times": [
@@ -97,6 +110,7 @@ PLANTED = {
         drawn(last=False),
         drawn(index=0.001),
         reads_every_step,
+        one_empty,
         on_to_zero,
         in_double,
         lambda model, prompts, z, t, scale: draw_with(model, prompts, z, t, scale + 1),
@@ -134,5 +148,6 @@ PLANTED = {
         lambda a: (a.sqrt() - a.sqrt()[-1]) ** 2,
         lambda a: ((a.sqrt() - a.sqrt()[-1]) / (a.sqrt()[0] - a.sqrt()[-1])) ** 2,
         lambda a: torch.cat([a[:-1], 0 * a[-1:]]),
+        lambda a: rescaled(alpha_bar(0.00085, 0.012, 1000)),
     ],
 }

@@ -10,7 +10,7 @@ import torch
 
 from minidiff import checkpoints, data, seeded
 from minidiff.latent import image_to_image, text_to_image
-from minidiff.lessons.lesson12 import claims, solutions, widgets
+from minidiff.lessons.lesson12 import claims, probes, solutions, widgets
 from minidiff.sampler import leading_times, times
 from minidiff.stable_diffusion import scaled_linear
 
@@ -68,6 +68,12 @@ def test_the_miniature_draws_names_that_it_never_saw(model):
     row = claims.asked(model, 30, steps=20)
     assert row["right"] > 0.5 and 0 < row["varied"] < 0.5  # by chance 1 of 3,470
     assert claims.asked(model, 12, scale=0.0, steps=5)["right"] < 0.3
+
+
+def test_the_layer_of_the_lesson_is_the_packages():
+    torch.manual_seed(0)
+    layer, h, words = probes.transformer(), torch.randn(2, 8, 3, 4), torch.randn(2, 5, 6)
+    assert torch.allclose(solutions.spatial_transformer(layer, h, words), layer(h, None, words), atol=1e-5)
 
 
 def test_the_loop_of_the_lesson_is_the_samplers_first_order(model):
