@@ -275,13 +275,13 @@ def inpaint(
 
 
 def keep_known(denoise: guidance.Denoise, known: Tensor, mask: Tensor) -> guidance.Denoise:
-    """Estimates with `known` (B, C, h, w) in place of what is denoised where the bool mask (B, 1, h, w) is False.
+    """Estimates with `known` (B, C, h, w) in place of what is denoised where the bool mask (B or 1, 1, h, w) is False.
 
-    Then the sampler itself walks these places along alpha known + sigma eps, and the others see them as noisy as
-    they are themselves.
+    Then the sampler itself walks these places along alpha known + sigma eps: each step finds them as noisy as the rest.
     """
-    expect.tensor("known", known, "B C h w")
-    expect.mask("mask", mask, f"{len(known)} 1 {known.shape[2]} {known.shape[3]}")
+    rows, _, h, w = expect.tensor("known", known, "B C h w").shape
+    one = isinstance(mask, Tensor) and mask.shape[:1] == (1,)
+    expect.mask("mask", mask, f"{1 if one else rows} 1 {h} {w}")
     return lambda x, t: torch.where(mask, denoise(expect.alike("x", x, "known", known), t), known)
 
 

@@ -217,7 +217,7 @@ CALLS = {
     "latent.keep_known": (
         partial(called, latent.keep_known, half, t=T),
         {"x": CODES, "known": eighths(B, 2, 4, 4, seed=1), "mask": MASK},
-        {},
+        {"mask": "row"},  # one mask for all
     ),
     "score.value_and_divergence": (
         partial(score.value_and_divergence, slope),
