@@ -9,7 +9,6 @@ import re
 import torch
 from torch import Tensor
 
-HANDED_ON = ("x", "x0", "cond", "null", "context")  # the names under which another function is given a tensor
 ROWS = "rows"  # the argument's number of rows is its own affair
 
 
@@ -88,22 +87,28 @@ def same(found, right) -> bool:
     return all(a.shape == b.shape and torch.allclose(a.double(), b.double(), rtol=1e-2, atol=1e-3) for a, b in pairs)
 
 
-def faults(call, arguments, free) -> list[str]:
-    """What is wrong with the answers to wrong input, one argument at a time. free: argument -> other right forms."""
+def faults(call, arguments, free, handed_on=("x",)) -> list[str]:
+    """What is wrong with the answers to wrong input, one argument at a time.
+
+    free: argument -> other right forms. handed_on: names under which another function is given what does not fit.
+    """
     right = answer(call, arguments)
     found = []
     for argument, value in arguments.items():
         allowed = free.get(argument, "").split(", ")
         for kind, other in replacements(value, allowed):
-            if kind not in allowed and (fault := judged(call, arguments | {argument: other}, argument, kind, right)):
+            if kind in allowed:
+                continue
+            fault = judged(call, arguments | {argument: other}, (argument, *handed_on), kind, right)
+            if fault:
                 found.append(f"{argument}, {kind}: {fault}")
     return found
 
 
-def judged(call, arguments, argument, kind, right) -> str | None:
-    """What is wrong with how that call ends, None where nothing is."""
+def judged(call, arguments, named, kind, right) -> str | None:
+    """What is wrong with how that call ends, None where nothing is. named: the argument, then what it may be called."""
     # Two shapes or dtypes that do not fit each other: either may be named.
-    names = "|".join([*arguments, *HANDED_ON] if kind.startswith("shape") or kind in ("double", "half") else [argument])
+    names = "|".join([*arguments, *named] if kind.startswith("shape") or kind in ("double", "half") else named[:1])
     try:
         found = answer(call, arguments)
     except (TypeError, ValueError) as error:

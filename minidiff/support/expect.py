@@ -101,7 +101,7 @@ def marks(name, x, *shapes: tuple) -> Tensor:
     if tuple(x.shape) not in shapes:
         raise ValueError(f"{name}: got shape {tuple(x.shape)}, expected {' or '.join(map(str, shapes))}")
     if not ((x == 0) | (x == 1)).all():
-        raise ValueError(f"{name}: got other numbers than 0 and 1, expected no others")
+        raise ValueError(f"{name}: got other numbers than 0 and 1, expected 1 where it marks and 0 elsewhere")
     return x.bool()
 
 

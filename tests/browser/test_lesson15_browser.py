@@ -42,7 +42,7 @@ def test_a_sketch_is_drawn_and_followed(lesson):
     pad.alt(re.compile("a sketch of 0 of 1024 pixels, “.*” drawn twice without it, and twice with it at strength 1"))
     empty = pad.changed(first)
     pad.drag("sketch", (0.2, 0.2), (0.2, 0.8))
-    pad.alt(re.compile("a sketch of [1-9][0-9]* of 1024 pixels"))
+    pad.alt(re.compile("a sketch of [1-9][0-9]+ of 1024 pixels"))
     pad.changed(empty)
     pad.button("Reset")
     pad.shows(first)
