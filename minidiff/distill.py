@@ -11,7 +11,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from minidiff.flow_matching import FlowMatching, euler
+from minidiff import guidance
+from minidiff.denoiser import Denoiser
+from minidiff.flow_matching import FlowMatching, euler, time_of
+from minidiff.latent import LatentDiffusion
 from minidiff.sampler import last, times
 from minidiff.support import expect
 from minidiff.support.parts import part
@@ -76,23 +79,72 @@ def boundary(t, smallest: float = 0.002, sigma_data: float = 0.5) -> tuple[Tenso
     return sigma_data**2 / (beyond**2 + sigma_data**2), sigma_data * beyond / (t**2 + sigma_data**2).sqrt()
 
 
+class AsFlow(nn.Module):
+    """Any trained denoiser as a flow on the straight path, guided if it is to be: a teacher like any other.
+
+    x_t = alpha x0 + sigma eps, divided by alpha + sigma, is a point of the straight path, at t = sigma / (alpha +
+    sigma). So the denoiser is asked about a straight point times alpha + sigma, at the time of its own schedule that is
+    as noisy, and the velocity there is (x - x0) / t.
+    scale: of classifier-free guidance. Its student then learns the guided answer, and needs no second one without words
+    (the first stage of 2210.03142, where the student is told the scale as well).
+    """
+
+    def __init__(self, denoiser: Denoiser, scale: float = 1.0):
+        super().__init__()
+        if not isinstance(denoiser, Denoiser):
+            raise TypeError(f"denoiser: got {type(denoiser).__name__}, expected a Denoiser")
+        self.denoiser = denoiser
+        self.scale = expect.number("scale", scale)
+        if scale != 1 and denoiser.null is None:
+            raise ValueError(f"scale: got {scale} for a denoiser without null, expected 1: it cannot be guided")
+
+    @property
+    def net(self) -> nn.Module:
+        """The denoiser's network, whose weights a student begins with."""
+        return self.denoiser.net
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        """The estimate of x0 at straight points x (B, ...), times t () or (B,), of x's shape."""
+        t = expect.time("t", t, len(expect.tensor("x", x, "B ...")))
+        own = time_of(self.denoiser.schedule, t)
+        alpha, sigma = self.denoiser.schedule(own, like=x)
+        return self._guided(cond)((alpha + sigma) * x, own)
+
+    def velocity(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        """dx/dt on the straight path at x (B, ...) and a time t () or (B,) above 0, of x's shape."""
+        return _towards(x, self(x, t, cond), t)
+
+    def _guided(self, cond) -> guidance.Denoise:
+        if cond is None or self.scale == 1:
+            return partial(self.denoiser, cond=cond)
+        return guidance.cfg(self.denoiser, cond, self.denoiser.null, self.scale)
+
+
 class Student(FlowMatching):
     """A flow that learns from another one, its teacher, at the times of `steps` even steps.
 
     `follow(teacher)` comes first; the teacher is no part of the student: it is not saved, and no optimiser sees it.
+    predict: what the network answers with, "flow", "x0" or "v": the same as the teacher's, whose weights it takes.
     """
 
-    def __init__(self, net: nn.Module, null=None, steps: int = 1):
+    def __init__(self, net: nn.Module, null=None, steps: int = 1, predict: str = "flow"):
         super().__init__(net, null)
         self.steps = expect.integer("steps", steps, 1)
+        self.predict = expect.choice("predict", predict, ("flow", "x0", "v"))
         self.teacher = ()
 
-    def follow(self, teacher: FlowMatching) -> "Student":
+    def velocity(self, x: Tensor, t, cond: Tensor | None = None) -> Tensor:
+        """dx/dt at x (B, ...) and a time t, () or (B,), of x's shape; above 0 unless the network answers with it."""
+        if self.predict == "flow":
+            return super().velocity(x, t, cond)
+        return _towards(x, self(x, t, cond), torch.as_tensor(t))
+
+    def follow(self, teacher: FlowMatching | AsFlow) -> "Student":
         """Take the teacher's weights to begin with, and its answers as targets from now on."""
         self.net.load_state_dict(teacher.net.state_dict())
         return self.listen(teacher)
 
-    def listen(self, teacher: FlowMatching) -> "Student":
+    def listen(self, teacher: FlowMatching | AsFlow) -> "Student":
         """Take the answers of a copy of the teacher as targets from now on, and keep the own weights."""
         self.teacher = (copy.deepcopy(teacher).eval().requires_grad_(False),)  # in a tuple: no module of this one
         return self
@@ -117,8 +169,8 @@ class Student(FlowMatching):
 class ProgressiveStudent(Student):
     """A student each of whose `steps` is worth two of its teacher's (2202.00512), or `worth`."""
 
-    def __init__(self, net: nn.Module, null=None, steps: int = 1, worth: int = 2):
-        super().__init__(net, null, steps)
+    def __init__(self, net: nn.Module, null=None, steps: int = 1, worth: int = 2, predict: str = "flow"):
+        super().__init__(net, null, steps, predict)
         self.worth = expect.integer("worth", worth, 1)
 
     def _error(self, teacher, x, t, s, cond) -> Tensor:
@@ -139,6 +191,30 @@ class ConsistencyStudent(Student):
             moved = x + _rows(s - t, x) * teacher(x, t)
             target = consistency_function(own, moved, s)
         return (consistency_function(own, x, t) - target).square()
+
+
+@part
+class DistilledDiffusion(LatentDiffusion):
+    """A latent diffusion whose denoiser is a student of another one's, told the same words.
+
+    Guidance is inside, so it draws with `guidance` 1, and in as many steps as the student was taught.
+    """
+
+    def follow(self, teacher: LatentDiffusion) -> "DistilledDiffusion":
+        """Take all of the teacher's weights to begin with, and what it answers when guided, as it draws, as targets."""
+        self.autoencoder.load_state_dict(teacher.autoencoder.state_dict())
+        self.scale.copy_(teacher.scale)
+        self.denoiser.follow(AsFlow(teacher.denoiser, teacher.guidance))
+        return self
+
+    def listen(self, teacher: LatentDiffusion) -> "DistilledDiffusion":
+        """Take the teacher's answers as targets from now on, and keep the own weights."""
+        self.denoiser.listen(AsFlow(teacher.denoiser, teacher.guidance))
+        return self
+
+    def generate(self, told: Tensor, *, steps: int | None = None, **options) -> Tensor:
+        """Codes (B, latent, h, w) of what was read, by the student's own number of steps unless told another."""
+        return super().generate(told, steps=self.denoiser.steps if steps is None else steps, **options)
 
 
 @torch.no_grad()
@@ -163,6 +239,13 @@ def _falls(t: Tensor, s: Tensor, rows: int) -> None:
     expect.tensor("t", t, f"{rows}", low=0, high=1)
     if not (expect.tensor("s", s, f"{rows}", low=0, high=1) < t).all():
         raise ValueError("s: got a time that is not before t, expected s < t")
+
+
+def _towards(x: Tensor, x0: Tensor, t: Tensor) -> Tensor:
+    """The velocity at x (B, ...) of the straight line to x0, at t above 0."""
+    if not (t > 0).all():
+        raise ValueError("t: got 0, where a line has arrived, expected a time above it")
+    return (x - x0) / _rows(t, x)
 
 
 def _rows(value: Tensor, like: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minidiff.nn import Attention, time_mlp
+from minidiff.nn import Attention, pooled, time_mlp
 from minidiff.support import expect
 from minidiff.support.parts import part
 
@@ -18,12 +18,14 @@ class DiT(nn.Module):
 
     size: pixels of a side; patch: those of a token's side, a divisor. width: of a token; layers; heads: a divisor of
     width. channels: of the picture. classes: labels are 0 ... classes - 1, and `classes` stands for none; 0 for a net
-    that takes none. Each of the (size / patch)² tokens is told where it is by fixed waves.
+    that takes none. text: a module that makes token ids (B, L) into words (B, L, text.width), for a net told by words:
+    their sum takes the place of the label, so it does not hear their order. Each of the (size / patch)² tokens is told
+    where it is by fixed waves.
     A new net answers 0, and each of its blocks does nothing: all that comes back into the stream passes a gate, 0 at
     first (adaLN-Zero, section 3.2). The same as DiTTransformer2DModel of diffusers on the same weights.
     """
 
-    def __init__(self, size: int, patch: int, width=96, layers=4, heads=4, channels=1, classes=0):
+    def __init__(self, size: int, patch: int, width=96, layers=4, heads=4, channels=1, classes=0, text=None):
         super().__init__()
         self.size = expect.integer("size", size, 1)
         self.patch = expect.integer("patch", patch, 1)
@@ -36,17 +38,20 @@ class DiT(nn.Module):
         self.heads = expect.integer("heads", heads, 1)
         self.channels = expect.integer("channels", channels, 1)
         self.classes = expect.integer("classes", classes, 0)
+        if text is not None and classes:
+            raise ValueError(f"text: got a module with classes = {classes}, expected it with 0")
         self.patch_embed = nn.Conv2d(channels, width, patch, stride=patch)
         self.register_buffer("places", place_waves(size // patch, width), persistent=False)
         self.time_embed = time_mlp(WAVES, width)
         self.label_embed = nn.Embedding(classes + 1, width) if classes else None
+        self.text, self.text_pool = text, None if text is None else nn.Linear(text.width, width)
         self.blocks = nn.ModuleList(DiTBlock(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width, EPS, elementwise_affine=False)
         self.modulation = zero(nn.Linear(width, 2 * width))
         self.out = zero(nn.Linear(width, patch * patch * channels))
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        """x (B, channels, size, size), t (B,) or () in [0, 1], cond labels (B,) or None -> x's shape."""
+        """x (B, channels, size, size), t (B,) or () in [0, 1], cond labels (B,), ids (B, L) or None -> x's shape."""
         expect.tensor("x", x, f"B {self.channels} {self.size} {self.size}", like=self.out.weight)
         told = self._told(t, cond, len(x))
         h = self.patch_embed(x).flatten(2).mT + self.places  # (B, tokens, width)
@@ -56,8 +61,11 @@ class DiT(nn.Module):
         return self._picture(self.out(modulate(self.norm(h), shift, scale)))
 
     def _told(self, t: Tensor, cond: Tensor | None, rows: int) -> Tensor:
-        """What all blocks are told, (B, width): the time, and the label."""
+        """What all blocks are told, (B, width): the time, and the label or the words."""
         told = self.time_embed(expect.time("t", t, rows, like=self.out.weight)).expand(rows, -1)
+        if self.text is not None:
+            ids = expect.integers("cond", cond, f"{rows} L", low=0)
+            return told + self.text_pool(pooled(self.text(ids), ids != 0))
         if self.label_embed is None:
             if cond is not None:
                 raise ValueError("cond: got a value, expected None (a net without labels)")

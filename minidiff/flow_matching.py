@@ -7,6 +7,7 @@ a path is eps - x0. Papers count the other way: noise is their t = 0, and their 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
@@ -14,12 +15,13 @@ from torch import Tensor, nn
 from minidiff.data import GaussianMixture
 from minidiff.denoiser import Denoiser
 from minidiff.sampler import Step
-from minidiff.schedule import straight
+from minidiff.schedule import Schedule, straight
 from minidiff.support import expect
 from minidiff.support.parts import part
 
 COUPLINGS = ("independent", "optimal")
 STRAIGHT = straight()
+LOOKED_UP = 10_001  # times of another path: ten to a step of a schedule of 1,000
 
 
 @part
@@ -69,6 +71,21 @@ def marginal_velocity(mixture: GaussianMixture, x: Tensor, t) -> Tensor:
     """
     alpha, sigma = STRAIGHT(t)
     return STRAIGHT.velocity(x, mixture.denoise(x, alpha, sigma), t)
+
+
+def time_of(schedule: Schedule, t: Tensor) -> Tensor:
+    """The time of another path at which a picture is as noisy as on the straight one at t, of t's shape.
+
+    That is where sigma / (alpha + sigma), which is t on the straight path, is t: x_t = alpha x0 + sigma eps, divided by
+    alpha + sigma, is (1 - t) x0 + t eps. Looked up among 10,001 times; later than all of them is the last one, 1.
+    """
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule: got {type(schedule).__name__}, expected a Schedule")
+    expect.tensor("t", t, "B" if getattr(t, "ndim", 1) else "", low=0, high=1)
+    known = torch.linspace(0, 1, LOOKED_UP, dtype=torch.float64)
+    alpha, sigma = schedule(known)
+    found = np.interp(t.cpu().double(), sigma / (alpha + sigma), known)
+    return torch.as_tensor(found).to(t)
 
 
 def euler(velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, times: Tensor) -> Iterator[Step]:

@@ -116,6 +116,14 @@ class ResidualBlock(nn.Module):
         return self.shortcut(x) + self.conv2(F.silu(h))
 
 
+def pooled(words: Tensor, mask: Tensor) -> Tensor:
+    """One vector for a text, (B, D): the sum of its words (B, L, D) where mask (B, L) is True, padding left out.
+
+    Over the square root of their number, so that the sum is as large as one word: a mean is hardly heard.
+    """
+    return (words * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1).sqrt()
+
+
 class Attention(nn.Module):
     """Every token gathers from the tokens that resemble it: x (B, L, channels) -> the same shape, no residual inside.
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minidiff.nn import Attention, ResidualBlock, group_norm, time_mlp
+from minidiff.nn import Attention, ResidualBlock, group_norm, pooled, time_mlp
 from minidiff.support import expect
 from minidiff.support.parts import part
 
@@ -119,9 +119,7 @@ class UNet(nn.Module):
         cond = expect.integers("cond", cond, f"{rows} L", low=0)
         words = self.text(cond)
         mask = cond != 0
-        # Over the square root of their number, so that the sum is as large as one word: a mean is hardly heard.
-        pooled = (words * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1).sqrt()
-        return Conditioning(embedding + self.text_pool(pooled), words, mask)
+        return Conditioning(embedding + self.text_pool(pooled(words, mask)), words, mask)
 
     def _input(self, x: Tensor, cond: Tensor | None) -> Tensor:
         """x with the channels that join it: a known picture, or in a net with text where a pixel is.

@@ -6,9 +6,11 @@ from torch import nn
 
 from minidiff import data, schedule, seeded, train
 from minidiff.data import GaussianMixture
-from minidiff.denoiser import PairedDenoiser
+from minidiff.denoiser import Denoiser, PairedDenoiser
 from minidiff.distill import (
+    AsFlow,
     ConsistencyStudent,
+    DistilledDiffusion,
     ProgressiveStudent,
     Student,
     boundary,
@@ -17,9 +19,12 @@ from minidiff.distill import (
     progressive_target,
     reflow_pairs,
 )
-from minidiff.flow_matching import FlowMatching, bend, euler, marginal_velocity
+from minidiff.flow_matching import FlowMatching, bend, euler, marginal_velocity, time_of
+from minidiff.latent import LatentDiffusion, Pixels, text_to_image
 from minidiff.nn import PointNet
 from minidiff.sampler import last, sample, times
+from minidiff.transformer import Tokenizer, WordEmbedding
+from minidiff.unet import UNet
 
 STUDENTS = {"progressive": ProgressiveStudent, "consistency": ConsistencyStudent}
 each_student = pytest.mark.parametrize("kind", STUDENTS.values(), ids=STUDENTS)
@@ -103,6 +108,111 @@ def test_consistency_of_an_exact_solution_is_complete(clouds):
     ends = [consistency_function(lambda x, t: (x - path[-1].x) / t, step.x, torch.tensor(step.t)) for step in path[:-1]]
     assert max((end - ends[0]).abs().max() for end in ends) < 1e-9
     assert (path[0].x0 - path[-1].x).abs().min() > 0.3
+
+
+# Other paths
+
+
+class Exact(nn.Module):
+    """What a network would say that knows the data: x0 of points on `path`, of size alpha² + sigma² = 1."""
+
+    def __init__(self, clouds, path):
+        super().__init__()
+        self.clouds, self.path = clouds, path
+
+    def forward(self, x, t, cond=None):
+        rows = [self.clouds.denoise(row[None], *self.path(float(at))) for row, at in zip(x, t)]
+        return torch.cat(rows) if cond is None else torch.cat(rows) + (cond - 1)[:, None]
+
+
+PATHS = {"cosine": schedule.cosine(), "linear": schedule.linear()}
+each_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+
+
+@each_path
+def test_a_time_of_the_straight_path_is_as_noisy_as_its_own(path):
+    own = torch.tensor([0.0, 0.03, 0.2, 0.5, 0.9], dtype=torch.float64)
+    alpha, sigma = path(own)
+    assert torch.allclose(time_of(path, sigma / (alpha + sigma)), own, atol=1e-4)
+    assert time_of(path, torch.tensor(1.0)) == 1  # pure noise is later than all of it
+    assert torch.allclose(time_of(schedule.straight(), own), own, atol=1e-9)
+
+
+@each_path
+def test_a_denoiser_as_a_flow_knows_the_same_data(path, clouds):
+    flow = AsFlow(Denoiser(Exact(clouds, path), path, "x0"))
+    x, t = torch.tensor([[0.4], [-0.7], [1.3]]).double(), torch.tensor([0.15, 0.5, 0.9]).double()
+    wanted = torch.cat([clouds.denoise(row[None], 1 - float(at), float(at)) for row, at in zip(x, t)])
+    assert torch.allclose(flow(x, t), wanted, atol=1e-4)
+    assert torch.allclose(flow.velocity(x, t), field(clouds)(x, t), atol=1e-3)
+
+
+def test_both_paths_lead_from_one_noise_to_one_end(clouds):
+    """Other steps of one journey: the change of path changes no end."""
+    path = PATHS["cosine"]
+    denoiser = Denoiser(Exact(clouds, path), path, "x0")
+    noise = torch.randn(8, 1, generator=seeded()).double()
+    ends = last(sample(denoiser, noise, times(150), path))
+    assert torch.allclose(last(euler(AsFlow(denoiser).velocity, noise, times(150))), ends, atol=0.03)
+    rough = last(euler(AsFlow(denoiser).velocity, noise, times(2)))
+    assert (rough - ends).abs().max() > 0.1
+
+
+def test_a_teacher_is_guided_inside(clouds):
+    path = PATHS["cosine"]
+    denoiser = Denoiser(Exact(clouds, path), path, "x0", null=1)  # label 1 says nothing, label 3 adds 2
+    x, t, labels = torch.zeros(2, 1).double(), torch.full((2,), 0.5).double(), torch.tensor([3, 1])
+    plain, guided = AsFlow(denoiser)(x, t, labels), AsFlow(denoiser, 2.5)(x, t, labels)
+    assert torch.allclose(guided - plain, torch.tensor([[3.0], [0.0]]).double())
+    assert torch.allclose(AsFlow(denoiser, 2.5)(x, t), plain[1:].expand(2, 1))  # nothing told, nothing to exaggerate
+    with pytest.raises(ValueError, match="scale: got 2 for a denoiser without null"):
+        AsFlow(Denoiser(Exact(clouds, path), path, "x0"), 2)
+    with pytest.raises(TypeError, match="denoiser: got PointNet, expected a Denoiser"):
+        AsFlow(PointNet(2, 8))
+
+
+def test_a_student_answers_as_its_teacher_does():
+    torch.manual_seed(0)
+    teacher = AsFlow(Denoiser(PointNet(2, 16), schedule.cosine(), "x0"))
+    student = ProgressiveStudent(PointNet(2, 16), steps=2, worth=4, predict="x0").follow(teacher)
+    x, half = torch.randn(5, 2), torch.full((5,), 0.5)  # where the times of both paths are nearly the same
+    assert torch.allclose(student.velocity(x, half), teacher.velocity(x, half), atol=0.1)
+    assert torch.allclose(student.velocity(x, 0.5), student.velocity(x, half))
+    assert student.loss(torch.randn(64, 2)).requires_grad
+    with pytest.raises(ValueError, match="t: got 0, where a line has arrived"):
+        student.velocity(x, torch.zeros(5))
+
+
+def painter(kind=LatentDiffusion, denoiser=Denoiser, *how, **more) -> LatentDiffusion:
+    """A tiny model of pictures told words, untrained."""
+    words = Tokenizer.train(["red", "blue"], vocabulary=300, length=8)
+    null = [*words.encode(""), *[0] * 6]
+    net = UNet(channels=3, widths=(8, 16), attention=(1,), text=WordEmbedding(words.vocabulary, 8, length=8))
+    nn.init.normal_(net.out[-1].weight, std=0.3)
+    return kind(Pixels(), denoiser(net, *how, null=null, **more), words, size=8, guidance=1.0)
+
+
+def test_a_distilled_diffusion_takes_all_of_its_teacher_and_draws_in_its_own_steps():
+    torch.manual_seed(0)
+    teacher = painter(LatentDiffusion, Denoiser, schedule.cosine(), "x0")
+    teacher.guidance = 3.0
+    teacher.scale.fill_(0.5)
+    model = painter(DistilledDiffusion, ProgressiveStudent, steps=2, worth=2, predict="x0").follow(teacher)
+    assert model.scale == 0.5 and model.denoiser.teacher[0].scale == 3.0
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), teacher.parameters(), strict=True))
+    asked = []
+    whole = model.denoiser.net.forward
+    model.denoiser.net.forward = lambda x, t, cond=None: asked.append((len(x), t[0].item())) or whole(x, t, cond)
+    drawn = text_to_image(model, ["red", "blue"], generator=seeded())
+    assert drawn.shape == (2, 3, 8, 8) and asked == [(2, 1.0), (2, 0.5)]  # two answers, none of them without words
+    text_to_image(model, ["red"], steps=3)
+    assert len(asked) == 5
+    again = painter(DistilledDiffusion, ProgressiveStudent, steps=2, worth=2, predict="x0")
+    before = again.denoiser.net.out[-1].weight.clone()
+    mu, ids = torch.randn(4, 3, 8, 8), model.ids(["red", "blue", "red", ""])
+    assert torch.isfinite(again.listen(teacher).loss(mu, ids)) and torch.equal(
+        again.denoiser.net.out[-1].weight, before
+    )
 
 
 # Students

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from minidiff.dit import DiT, DiTBlock, flops, modulate, place_waves
+from minidiff.transformer import WordEmbedding
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -82,6 +83,21 @@ def test_a_new_one_answers_0_and_its_blocks_do_nothing():
     h = torch.randn(3, 16, 16)
     assert torch.equal(net.blocks[0](h, torch.randn(3, 16)), h)
     assert not torch.equal(stirred(DiTBlock(16, 2))(h, torch.randn(3, 16)), h)
+
+
+def test_it_hears_the_sum_of_the_words_without_their_order_and_without_padding():
+    torch.manual_seed(0)
+    net = stirred(DiT(8, 4, width=16, layers=2, heads=2, channels=2, text=WordEmbedding(20, 8, length=6)))
+    x, t = torch.randn(1, 2, 8, 8).expand(4, -1, -1, -1), torch.full((4,), 0.5)
+    ids = torch.tensor([[3, 4, 0, 0], [3, 5, 0, 0], [3, 4, 4, 0], [4, 3, 0, 0]])
+    answers = net(x, t, ids)
+    assert torch.allclose(net(x[:1], t[:1], ids[:1, :2]), answers[:1], atol=1e-5)  # without the padding
+    assert torch.allclose(answers[3], answers[0], atol=1e-5)  # another order
+    assert min((answers[0] - answers[k]).abs().max() for k in (1, 2)) > 1e-3  # another word, one word more
+    with pytest.raises(ValueError, match="text: got a module with classes = 3, expected it with 0"):
+        DiT(8, 4, width=16, classes=3, text=WordEmbedding(20, 8))
+    with pytest.raises((TypeError, ValueError), match="cond: "):
+        net(x, t)
 
 
 def test_each_patch_comes_back_to_its_place():

@@ -11,6 +11,7 @@ from minidiff import data, generate, train
 from minidiff.clip import CLIP
 from minidiff.data.emoji import plain
 from minidiff.denoiser import Denoiser
+from minidiff.distill import DistilledDiffusion, ProgressiveStudent
 from minidiff.latent import KLAutoencoder, LatentDiffusion
 from minidiff.recipes.recipe import Recipe, lengths
 from minidiff.recipes.shapes import encoded, with_autoencoder, worded
@@ -98,6 +99,23 @@ def miniature() -> LatentDiffusion:
     return LatentDiffusion(autoencoder(), Denoiser(net, scaled_linear(), "v", null=null, drop=0.1), reader())
 
 
+def two_step() -> DistilledDiffusion:
+    """The network of "ldm-emoji", to draw in two steps, each worth ten of it guided."""
+    latent = latent_diffusion()
+    student = ProgressiveStudent(latent.denoiser.net, latent.denoiser.null, steps=2, worth=10, predict="x0")
+    return DistilledDiffusion(latent.autoencoder, student, latent.tokenizer, guidance=1.0)
+
+
+def told_by(split: str, teacher: LatentDiffusion) -> tuple[Tensor, Tensor]:
+    """Codes and ids as `codes` has them, in the teacher's own autoencoder."""
+    return codes(split, teacher.autoencoder)
+
+
+def taught(model: DistilledDiffusion, needed, mu: Tensor, ids: Tensor) -> None:
+    """A new student begins with the weights of its teacher, the one model that it needs."""
+    model.follow(*needed)
+
+
 def with_parts(model: LatentDiffusion, needed, mu: Tensor, ids: Tensor) -> None:
     """The trained autoencoder and CLIP's text tower go into a new model; its codes get the standard deviation 1."""
     coder, clip = needed
@@ -110,7 +128,7 @@ def _twice(names: list[str]) -> list[str]:
     return [*names, *map(plain, names)]
 
 
-def _never_seen() -> list[str]:
+def never_seen() -> list[str]:
     """What is drawn where no prompt is given."""
     return drawings("test")[1]
 
@@ -133,7 +151,7 @@ RECIPES = {
         lr=3e-3,
         needs=("ae-emoji",),
         start=with_autoencoder,
-        prompts=_never_seen,
+        prompts=never_seen,
     ),
     "sd-emoji": Recipe(
         miniature,
@@ -144,7 +162,19 @@ RECIPES = {
         lr=2e-3,
         needs=("ae-emoji", "clip-emoji"),
         start=with_parts,
-        prompts=_never_seen,
+        prompts=never_seen,
+    ),
+    "two-step-emoji": Recipe(
+        two_step,
+        told_by,
+        lengths(300, 5000),
+        (3, SIZE, SIZE),
+        partial(generate.prompted, steps=2),
+        lr=1e-3,
+        batch=32,
+        needs=("ldm-emoji",),
+        start=taught,
+        prompts=never_seen,
     ),
     "clip-emoji": Recipe(
         clip_emoji,

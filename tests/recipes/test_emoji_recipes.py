@@ -95,3 +95,18 @@ def test_the_miniature_draws_names_that_it_never_saw():
     names = data.emoji("combinations", 32)[1][::5]
     marks = data.emoji.marks(names, generate.prompted(checkpoints.load("sd-emoji"), names, generator=seeded(0)))
     assert marks.right > 0.6  # 0.825 of 57 when it was shipped; by chance 1 of 3,470
+
+
+def test_two_steps_of_the_student_draw_what_twenty_of_its_teacher_do(model):
+    """Guidance is inside: it is asked twice for a picture, where the teacher is asked forty times."""
+    student = checkpoints.load("two-step-emoji")
+    assert student.guidance == 1 and student.denoiser.steps == 2 and student.weights() == model.weights()
+    names = data.emoji("combinations", 32)[1][::7]
+    goal = generate.prompted(model, names, generator=seeded(0))
+    drawn = generate.prompted(student, names, steps=2, generator=seeded(0))
+    gaps = [
+        (images - goal).square().mean()
+        for images in (drawn, generate.prompted(model, names, steps=2, generator=seeded(0)))
+    ]
+    assert gaps[0] < 0.5 * gaps[1]
+    assert data.emoji.marks(names, drawn).right > 0.6

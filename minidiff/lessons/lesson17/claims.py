@@ -7,12 +7,14 @@ from statistics import mean
 import torch
 from torch import Tensor, nn
 
-from minidiff import checkpoints, data, evaluate, generate, schedule, seed_everything, seeded, train
+from minidiff import checkpoints, data, evaluate, generate, schedule, seeded
 from minidiff.data import GaussianMixture
 from minidiff.denoiser import Denoiser, PairedDenoiser
 from minidiff.distill import ConsistencyStudent, ProgressiveStudent, reflow_pairs
 from minidiff.dit import DiT, flops
 from minidiff.flow_matching import FlowMatching, bend, marginal_velocity
+from minidiff.lessons.lesson17 import emoji
+from minidiff.lessons.lesson17.training import taught
 from minidiff.sampler import sample, times
 from minidiff.scorecard import real_digits, stored
 from minidiff.scorecard.common import Claim, spread
@@ -68,15 +70,6 @@ def bends(seed: int = 0) -> dict[str, float]:
 
 
 # Digits
-
-
-def taught(model: nn.Module, tensors, steps: int, seed: int = 0, lr: float = 1e-3) -> nn.Module:
-    """The model trained on those tensors, averaged, in eval mode."""
-    seed_everything(seed)
-    ema = train.Ema(model, 0.99)
-    training = train.fit(model, data.batches(*tensors, size=64, seed=seed), steps, lr=lr, seed=seed, ema=ema)
-    train.run(training, desc=type(model).__name__)
-    return ema.model
 
 
 def digit_net() -> UNet:
@@ -180,7 +173,9 @@ def claims(seeds: list[int], full: bool) -> list[Claim]:
     if full:
         stored.write("17_steps", COMMAND, steps_table(range(3)))
         stored.write("17_sizes", COMMAND, sizes_table())
-    return [_of_gradients(seeds), *_of_bends(seeds), *_of_steps(), _of_sizes()]
+        stored.write("17_emoji", COMMAND, emoji.steps_table(range(3)))
+        stored.write("17_emoji_sizes", COMMAND, emoji.sizes_table())
+    return [_of_gradients(seeds), *_of_bends(seeds), *_of_steps(), _of_sizes(), *emoji.claims()]
 
 
 def _of_gradients(seeds) -> Claim:

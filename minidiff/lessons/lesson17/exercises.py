@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from minidiff.exercises import close, exercise, require, shaped
-from minidiff.lessons.lesson17 import solutions
+from minidiff.lessons.lesson17 import solutions, wrong
 
 
 def _swirl(x, t):
@@ -226,6 +226,35 @@ def _wrong_targets(x, t, s) -> dict:
 
 
 @exercise(
+    "17.straightened",
+    solution=solutions.straightened,
+    hints=(
+        "On the straight path the two weights, 1 - t and t, add up to 1. What do alpha and sigma add up to?",
+        "Divide x by alpha + sigma. Then the weight of the noise is sigma / (alpha + sigma), and that is t.",
+        "alpha and sigma have a number for each row: `.reshape(-1, *[1] * (x.ndim - 1))` gives their sum the dimensions"
+        " of x.",
+    ),
+)
+def _(attempt):
+    for shape in ((6, 2), (6, 6), (5, 1, 3, 3)):
+        x = torch.randn(shape)
+        alpha, sigma = torch.rand(2, shape[0]) + 0.1
+        got = attempt(x, alpha, sigma)
+        require(isinstance(got, tuple | list) and len(got) == 2, "Return two things: the point and its time t.")
+        shapes = [tuple(getattr(part, "shape", ())) for part in got]
+        require(shapes != [shape[:1], shape], "The point comes first, then its time.")
+        point = shaped(got[0], shape, "The point has the shape of x.")
+        t = shaped(got[1], shape[:1], "One time for each row of x, (B,).")
+        close(t, sigma / (alpha + sigma), "t is not the weight of the noise.", slips=wrong.times(alpha, sigma))
+        close(
+            point,
+            solutions.straightened(x, alpha, sigma)[0],
+            "x is not well scaled.",
+            slips=wrong.points(x, alpha, sigma),
+        )
+
+
+@exercise(
     "17.coupled",
     solution=solutions.coupled,
     hints=(
@@ -244,25 +273,12 @@ def _(attempt):
             "The order is that of x0's rows: row i of the result belongs to row i of x0.": eps[
                 torch.tensor(order).argsort()
             ],
-            "That is the dearest coupling: the sum of squared distances is to be small.": _dearest(x0, eps),
-            "Every noise is used once: the nearest noise of each row is not a coupling.": _nearest(x0, eps),
-            "The cost is the squared distance, not the distance.": _unsquared(x0, eps),
+            "That is the dearest coupling: the sum of squared distances is to be small.": wrong.dearest(x0, eps),
+            "Every noise is used once: the nearest noise of each row is not a coupling.": wrong.nearest(x0, eps),
+            "The cost is the squared distance, not the distance.": wrong.unsquared(x0, eps),
             "Nothing has changed places.": eps,
         }
         close(got, right, "Not the cheapest coupling by squared distances.", slips=slips)
-
-
-def _dearest(x0, eps):
-    cost = torch.cdist(x0.flatten(1), eps.flatten(1)) ** 2
-    return eps[solutions.linear_sum_assignment(-cost.numpy())[1]]
-
-
-def _unsquared(x0, eps):
-    return eps[solutions.linear_sum_assignment(torch.cdist(x0.flatten(1), eps.flatten(1)).numpy())[1]]
-
-
-def _nearest(x0, eps):
-    return eps[torch.cdist(x0.flatten(1), eps.flatten(1)).argmin(1)]
 
 
 @exercise(

@@ -41,6 +41,14 @@ def progressive_target(velocity, x, t, s):
         return (first + velocity(half, middle)) / 2
 
 
+def straightened(x, alpha, sigma):
+    """Points x (B, ...) = alpha x0 + sigma eps of any path, alpha and sigma (B,), brought to the straight path: the
+    point there, of x's shape, and its time t (B,)."""
+    size = alpha + sigma
+    point = x / size.reshape(-1, *[1] * (x.ndim - 1))
+    return point, sigma / size
+
+
 def coupled(x0, eps):
     """The rows of eps (B, ...) in another order: row i goes with row i of x0, and the sum of |x0 - eps|² is least."""
     cost = torch.cdist(x0.flatten(1), eps.flatten(1)) ** 2  # (B, B)

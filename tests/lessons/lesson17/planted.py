@@ -71,6 +71,20 @@ def not_stopped(velocity, x, t, s):
     return (first + velocity(x + rows(middle - t, x) * first, middle)) / 2
 
 
+def straight(time=lambda a, s: s / (a + s), size=lambda a, s: a + s, swap=False):
+    def straightened(x, alpha, sigma):
+        found = x / rows(size(alpha, sigma), x), time(alpha, sigma)
+        return found[::-1] if swap else found
+
+    return straightened
+
+
+def straight_columns(x, alpha, sigma):
+    """A size that divides columns where a batch is as long as a row."""
+    size = alpha + sigma
+    return x / (size if x.shape[-1] == len(x) else rows(size, x)), sigma / size
+
+
 def assigned(x0, eps):
     cost = torch.cdist(x0.flatten(1), eps.flatten(1)) ** 2
     return torch.as_tensor(linear_sum_assignment(cost.numpy())[1])
@@ -127,6 +141,18 @@ PLANTED = {
         target(lambda velocity, x, half, middle, s: velocity(half, s)),
         target(joined=lambda a, b: a + b),
         target(joined=lambda a, b: b),
+    ],
+    "17.straightened": [
+        straight(lambda a, s: s / a),
+        straight(lambda a, s: s),
+        straight(lambda a, s: a / (a + s)),
+        straight(lambda a, s: s / (a**2 + s**2).sqrt()),
+        straight(size=lambda a, s: torch.ones_like(a)),
+        straight(size=lambda a, s: 1 / (a + s)),
+        straight(size=lambda a, s: (a**2 + s**2).sqrt()),
+        straight(size=lambda a, s: a),
+        straight(swap=True),
+        straight_columns,
     ],
     "17.coupled": [
         lambda x0, eps: eps[assigned(x0, eps).argsort()],

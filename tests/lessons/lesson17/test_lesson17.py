@@ -9,7 +9,7 @@ from minidiff import checkpoints, data, seeded
 from minidiff.distill import ProgressiveStudent
 from minidiff.flow_matching import FlowMatching
 from minidiff.lessons.lesson17 import claims as lesson17
-from minidiff.lessons.lesson17 import widgets
+from minidiff.lessons.lesson17 import emoji, widgets
 from minidiff.scorecard import stored
 
 
@@ -115,3 +115,37 @@ def test_the_measurements_run_in_small(monkeypatch):
     assert [row["net"] for row in rows] == ["DiT, patch 8, width 8, 1 layers", "U-Net"]
     assert lesson17.one_step(1).steps == 1
     assert lesson17.reflowed(1, pairs=64).predict == "flow"
+
+
+# The emoji
+
+
+def test_the_students_tables_have_each_way_with_three_seeds_and_each_size():
+    rows = stored.read("17_emoji")
+    cases = {(row["method"], row["steps"], row["names"]) for row in rows}
+    assert cases == {(way, n, kind) for way, (_, counts) in emoji.WAYS.items() for n in counts for kind in emoji.NAMES}
+    assert len(rows) == 3 * len(cases) and {row["seed"] for row in rows} == {0, 1, 2}
+    sizes = stored.read("17_emoji_sizes")
+    assert [row["net"] for row in sizes] == list(emoji.nets()) and {row["steps"] for row in sizes} == {emoji.TRIED}
+    assert stored.command("17_emoji") == stored.command("17_emoji_sizes") == lesson17.COMMAND
+
+
+def test_the_claims_of_the_emoji_are_read_from_their_tables_and_can_fail(monkeypatch):
+    assert [claim.holds for claim in emoji.claims()] == [True, True, False]
+    case = {"method": "student", "steps": 2, "right": 0.8, "FD": 11.2}
+    long = {"method": "teacher", "steps": 20, "right": 0.9, "FD": 10.0}
+    rows = [side | {"names": kind} for side in (case, long) for kind in emoji.NAMES]
+    monkeypatch.setattr(emoji.stored, "read", lambda name: rows)
+    assert [emoji._of_steps(measure).holds for measure in ("right", "FD")] == [False, False]
+    monkeypatch.setattr(emoji.stored, "read", lambda name: [row | {"right": 0.5, "FD": 3.0} for row in rows])
+    assert all(emoji._of_steps(measure).holds for measure in ("right", "FD"))
+
+
+def test_the_measurements_of_the_emoji_run_in_small():
+    (row,) = emoji.sizes_table(steps=1, sizes=((8, 8, 1),))[:1]
+    assert row["net"] == "DiT, patch 8, width 8, 1 layers" and 0.5 < row["held-out loss"] < 3
+    assert row["weights"] < sum(w.numel() for w in emoji.nets(((8, 8, 1),))[row["net"]].parameters())
+    codes, ids = emoji.unit_codes("train")
+    assert codes.std() == pytest.approx(1, abs=0.01) and len(ids) == len(codes)
+    monitored = emoji.drawn(checkpoints.load("two-step-emoji"), "never seen", 2, 0, n=20)
+    assert monitored["thing"] > 0.7 and monitored["right"] > 0.4
