@@ -1,9 +1,8 @@
-"""Lesson 15 measured: four ways to teach a model three new things. `sketching` measures the model with a sketch."""
+"""Lesson 15 measured: four ways to teach a model new things. `sketching` measures control, `emoji` other models."""
 
 import copy
 from contextlib import ExitStack
 from statistics import mean
-from tempfile import TemporaryDirectory
 from time import process_time
 
 import torch
@@ -14,7 +13,7 @@ from minidiff.adapter import Adapter, merged, worn
 from minidiff.data import mascots
 from minidiff.data.shapes.scene import COLOURS, SHAPES, WHERE
 from minidiff.latent import LatentDiffusion, text_to_image
-from minidiff.lessons.lesson15 import sketching
+from minidiff.lessons.lesson15 import emoji, sketching
 from minidiff.personalize import fresh, tune
 from minidiff.scorecard import stored
 from minidiff.scorecard.common import Claim
@@ -81,12 +80,6 @@ def others(model: LatentDiffusion, before: Tensor) -> dict[str, float]:
     return {"others right": marks.attributes, "change": (images - before).square().mean().item()}
 
 
-def kilobytes(adapter: Adapter) -> float:
-    """Of its file."""
-    with TemporaryDirectory() as folder:
-        return adapter.save(f"{folder}/adapter.safetensors").stat().st_size / 1000
-
-
 def table(seeds, ways=tuple(WAYS), steps: int = STEPS) -> list[dict]:
     """A row a way, seed and thing. "with another": the fidelity while the next thing's adapter is on as well."""
     model = checkpoints.load("ldm-shapes")
@@ -101,7 +94,7 @@ def table(seeds, ways=tuple(WAYS), steps: int = STEPS) -> list[dict]:
                 seconds[thing] = process_time() - begin
             for thing in mascots.NAMES:
                 told = {"way": way, "seed": seed, "thing": thing, "weights": made[thing].numbers()}
-                told |= {"kB": kilobytes(made[thing]), "seconds": seconds[thing]}
+                told |= {"kB": emoji.kilobytes(made[thing]), "seconds": seconds[thing]}
                 rows.append(told | _row(model, thing, made, before))
     return [{k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
 
@@ -131,6 +124,7 @@ def claims(seeds: list[int], full: bool) -> list[Claim]:
         _of_two(found),
         _of_merging(),
         *sketching.claims(seeds, full),
+        *emoji.claims(seeds, full),
     ]
 
 

@@ -125,18 +125,20 @@ def _slips(old, thin, alpha, rank) -> dict:
     ),
 )
 def _(attempt):
-    weight, down, up = torch.randn(6, 5), torch.randn(2, 5), torch.randn(6, 2)
-    change = up @ down
-    for alpha, strength in ((3.0, 1.0), (1.0, 0.4), (2.0, -1.5)):
-        right = weight + strength * alpha / 2 * change
+    for rank, alpha, strength in ((2, 3.0, 1.0), (3, 1.0, 0.4), (4, 2.0, -1.5)):
+        weight, down, up = torch.randn(6, 5), torch.randn(rank, 5), torch.randn(6, rank)
+        change = up @ down
+        right = weight + strength * alpha / rank * change
         slips = {
             "alpha / rank is forgotten.": weight + strength * change,
-            "The strength is ignored.": weight + alpha / 2 * change,
+            "The strength is ignored.": weight + alpha / rank * change,
             "The rank is missing: alpha / rank.": weight + strength * alpha * change,
             "The old weight is missing.": right - weight,
+            "The rank is not always 2: it is the number of rows of `down`.": weight + strength * alpha / 2 * change,
+            "The rank is the number of rows of `down`, not of the weight.": weight + strength * alpha / 6 * change,
         }
         if strength != 1:
-            slips["The strength is for the change alone."] = strength * (weight + alpha / 2 * change)
+            slips["The strength is for the change alone."] = strength * (weight + alpha / rank * change)
         close(attempt(weight, down, up, alpha, strength), right, "Not W + strength alpha / rank up down.", slips=slips)
 
 
@@ -153,16 +155,19 @@ def _(attempt):
     for first, second in ((2, 3), (1, 1)):
         one = torch.randn(first, 5), torch.randn(6, first)
         other = torch.randn(second, 5), torch.randn(6, second)
+        changes = [pair[1] @ pair[0] for pair in (one, other)]
         got = attempt(one, other, 0.7, -0.4)
+        same = all(torch.equal(pair[1] @ pair[0], change) for pair, change in zip((one, other), changes))
+        require(same, "The two LoRAs themselves are changed, but they are still needed. Make new tensors.")
         require(isinstance(got, tuple | list) and len(got) == 2, "Return two tensors: down, then up.")
         down = shaped(got[0], (first + second, 5), "The rank of both together is the sum of their ranks.")
         up = shaped(got[1], (6, first + second), "up is (out, rank of both).")
-        changes = [pair[1] @ pair[0] for pair in (one, other)]
         right = 0.7 * changes[0] - 0.4 * changes[1]
         slips = {
             "The strengths are forgotten.": changes[0] + changes[1],
             "The strengths are changed for each other.": -0.4 * changes[0] + 0.7 * changes[1],
             "A strength counts once: on up or on down, not on both.": 0.49 * changes[0] + 0.16 * changes[1],
+            "Both have the same strength here: the second LoRA counts b times.": 0.7 * (changes[0] + changes[1]),
         }
         close(up @ down, right, "up @ down is not a B₁ A₁ + b B₂ A₂.", slips=slips)
 
@@ -178,16 +183,23 @@ def _(attempt):
 def _(attempt):
     words, key, value = torch.randn(2, 3, 4), torch.randn(5, 4), torch.randn(5, 4)
     key_net, value_net = nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4), nn.Tanh())
-    with torch.no_grad():
-        got = attempt(words, key, value, key_net, value_net)
-        require(isinstance(got, tuple | list) and len(got) == 2, "Return two tensors: keys, then values.")
-        for answer, weight, net, other in zip(got, (key, value), (key_net, value_net), (value_net, key_net)):
-            slips = {
-                "The words themselves are lost: add the network's answer to them.": net(words) @ weight.T,
-                "Keys and values have a network each, and here it is the other's.": (words + other(words)) @ weight.T,
-                "The network stands in front of the weight: words + net(words), then the weight.": words @ weight.T,
-            }
-            close(answer, (words + net(words)) @ weight.T, "Not (words + net(words)) times the weight.", slips=slips)
+    got = attempt(words, key, value, key_net, value_net)
+    require(isinstance(got, tuple | list) and len(got) == 2, "Return two tensors: keys, then values.")
+    right = solutions.hyper(words, key, value, key_net, value_net)
+    own = ((key, key_net, value_net), (value, value_net, key_net))
+    for answer, wanted, swapped, (weight, net, other) in zip(got, right, right[::-1], own):
+        after = words + key_net(words)
+        slips = {
+            "The words themselves are lost: add the network's answer to them.": net(words) @ weight.T,
+            "Keys and values have a network each, and here it is the other's.": (words + other(words)) @ weight.T,
+            "The network stands in front of the weight: words + net(words), then the weight.": words @ weight.T,
+            "Return the keys first and the values second.": swapped,
+            "Values have a weight of their own, `value`.": (words + net(words)) @ key.T,
+            "The second network reads the words as they came in.": (after + value_net(after)) @ value.T,
+            "The network's answer is added to the words, not subtracted.": (words - net(words)) @ weight.T,
+        }
+        close(answer, wanted, "Not (words + net(words)) times the weight.", slips=slips)
+        require(answer.requires_grad, "No gradient reaches the networks: leave out `detach` and `no_grad`.")
 
 
 @exercise(

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from minidiff.lessons.lesson15.solutions import lora, merge
+from minidiff.lessons.lesson15.solutions import hyper, lora, merge
 
 
 def only_zeroed(*names):
@@ -60,11 +60,15 @@ PLANTED = {
         lambda weight, down, up, alpha, strength: merge(weight, down, up, alpha, 1.0),
         lambda weight, down, up, alpha, strength: merge(weight, down, up, alpha * len(down), strength),
         lambda weight, down, up, alpha, strength: merge(0 * weight, down, up, alpha, strength),
+        lambda weight, down, up, alpha, strength: weight + strength * alpha / 2 * (up @ down),  # the lesson's own rank
+        lambda weight, down, up, alpha, strength: weight + strength * alpha / len(up) * (up @ down),
     ],
     "15.two_in_one": [
         lambda one, other, a, b: (torch.cat([one[0], other[0]]), torch.cat([one[1], other[1]], 1)),
         lambda one, other, a, b: (torch.cat([one[0], other[0]]), torch.cat([b * one[1], a * other[1]], 1)),
         lambda one, other, a, b: (torch.cat([a * one[0], b * other[0]]), torch.cat([a * one[1], b * other[1]], 1)),
+        lambda one, other, a, b: (torch.cat([one[0], other[0]]), a * torch.cat([one[1], other[1]], 1)),
+        lambda one, other, a, b: (torch.cat([one[0], other[0]]), torch.cat([one[1].mul_(a), other[1].mul_(b)], 1)),
     ],
     "15.hyper": [
         lambda words, key, value, key_net, value_net: (key_net(words) @ key.T, value_net(words) @ value.T),
@@ -73,6 +77,14 @@ PLANTED = {
             (words + key_net(words)) @ value.T,
         ),
         lambda words, key, value, key_net, value_net: ((words + key_net(words)) @ key.T, words @ value.T),
+        lambda words, key, value, key_net, value_net: hyper(words, key, value, key_net, value_net)[::-1],
+        lambda words, key, value, key_net, value_net: hyper(words, key, key, key_net, value_net),
+        lambda words, key, value, key_net, value_net: (
+            hyper(words, key, value, key_net, value_net)[0],
+            hyper(words + key_net(words), key, value, key_net, value_net)[1],  # one after the other
+        ),
+        lambda words, key, value, key_net, value_net: ((words - key_net(words)) @ key.T, words @ value.T),
+        torch.no_grad()(hyper),
     ],
     "15.zero_convolution": [
         only_zeroed(),  # random, as PyTorch makes it

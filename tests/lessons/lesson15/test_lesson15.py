@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from minidiff import checkpoints, data, seeded
-from minidiff.data import mascots
+from minidiff.data import mascots, mascots_emoji
 from minidiff.latent import text_to_image
 from minidiff.lessons.lesson15 import claims as lesson15
-from minidiff.lessons.lesson15 import sketching, widgets
+from minidiff.lessons.lesson15 import emoji, sketching, widgets
 from minidiff.personalize import fresh, prior_preservation
 from minidiff.scorecard import stored
 
@@ -78,7 +78,7 @@ def test_the_table_is_made_as_it_is_stored(monkeypatch):
 
 def test_the_claims_are_told_and_can_fail(monkeypatch):
     claims = lesson15.claims([0], full=False)
-    assert [claim.holds for claim in claims] == [True, True, False, False, True, True, True, True]
+    assert [claim.holds for claim in claims[:8]] == [True, True, False, False, True, True, True, True]
     assert all(claim.holds or claim.why for claim in claims)
     good = lesson15.means("DreamBooth")
     assert not lesson15._of_forgetting({way: good for way in lesson15.WAYS}).holds
@@ -147,3 +147,62 @@ def test_the_claims_of_control_can_fail(monkeypatch):
     even = [{"steps": 25 * i, "agreement": i / 12} for i in range(13)]
     monkeypatch.setattr(sketching.stored, "read", lambda name: even)
     assert not any(claim.holds for claim in sketching.claims([0], full=False))
+
+
+# Emoji
+
+
+def test_what_is_drawn_of_people_is_counted(model, monkeypatch):
+    right = torch.stack([mascots_emoji.mascot("red mage", tone) for tone in mascots_emoji.ASKED for _ in range(5)])
+    monkeypatch.setattr(emoji, "text_to_image", lambda model, prompts, **options: right)
+    assert emoji.measured(model, "red mage") == {"fidelity": 1, "tone": 1, "new tones": 1, "error": 0}
+    other = emoji.measured(model, "brown officer")
+    assert (other["fidelity"], other["tone"], other["new tones"]) == (0, 1, 0) and other["error"] > 0.1
+    monkeypatch.setattr(emoji, "text_to_image", lambda model, prompts, **options: right[:5].repeat(6, 1, 1, 1))
+    yellow = emoji.measured(model, "red mage")
+    assert yellow["fidelity"] == 1 and yellow["new tones"] == 0 and yellow["tone"] == pytest.approx(1 / 6)
+
+
+def test_names_are_of_the_training_and_never_both_shown_and_asked():
+    prior, others = emoji.prior(), emoji.others()
+    assert len(prior) == 64 and len(others) == 60 and not set(prior) & set(others)
+    assert not set(prior + others) & data.emoji.held_out()
+
+
+def test_the_table_of_emoji_is_whole():
+    rows = stored.read("15_emoji")
+    told = [(row["model"], row["way"], row.get("seed"), row.get("thing")) for row in rows]
+    expected = []
+    for name, seeds in emoji.MODELS.items():
+        expected.append((name, "untouched", None, None))
+        expected += [(name, way, s, thing) for way in emoji.WAYS for s in range(seeds) for thing in mascots_emoji.NAMES]
+    assert told == expected and stored.command("15_emoji") == emoji.COMMAND
+    for name, sheet in emoji.kept().items():
+        assert sheet.shape == (1 + len(emoji.WAYS), 9, 3, 32, 32)
+        assert mascots_emoji.seen(sheet[4][:1])[0][0] == emoji.DRAWN[0], name
+
+
+def test_the_table_of_emoji_is_made_as_it_is_stored(monkeypatch, tmp_path):
+    numbers = {"fidelity": 0.5, "tone": 0.5, "new tones": 0.5, "error": 0.5}
+    monkeypatch.setattr(emoji, "measured", lambda *told: numbers)
+    monkeypatch.setattr(emoji, "others_right", lambda model: 0.5)
+    monkeypatch.setattr(emoji, "drawn", lambda model: torch.zeros(9, 3, 32, 32))
+    rows, sheets = emoji.table({"ldm-emoji": [0]}, ["textual inversion"], steps=1)
+    known = stored.read("15_emoji")
+    assert [set(row) for row in rows] == [set(known[0])] + [set(known[1])] * 3
+    assert rows[1]["weights"] == 64 and sheets["ldm-emoji"].shape == (2, 9, 3, 32, 32)
+    monkeypatch.setattr(emoji, "SHEET", tmp_path / "sheet.png")
+    sheets["ldm-emoji"][1, 2] += 0.5
+    sheets["sd-emoji"] = sheets["ldm-emoji"] - 0.5
+    emoji.keep(sheets)
+    assert all((again - sheets[name]).abs().max() < 0.02 for name, again in emoji.kept().items())
+
+
+def test_the_claims_of_emoji_can_fail(monkeypatch):
+    assert all(claim.holds or claim.why for claim in emoji.claims([0], full=False))
+    shares = {"fidelity": 0.0, "new tones": 0.0, "others right": 1.0}
+    monkeypatch.setattr(emoji, "found", lambda model, way: shares)
+    assert [claim.holds for claim in emoji.claims([0], full=False)] == [False, False, True, True]
+    ways = {"untouched": 1.0, "DreamBooth": 0.9, "LoRA": 0.5, "LoRA, every layer": 0.7, "textual inversion": 0.5}
+    monkeypatch.setattr(emoji, "found", lambda model, way: dict.fromkeys(shares, ways[way]))
+    assert [claim.holds for claim in emoji.claims([0], full=False)] == [True, False, False, False]
