@@ -7,9 +7,12 @@ believe every pixel of one that was drawn. Imagen (Saharia et al., 2205.11487) i
 
 import math
 from functools import partial
+from io import BytesIO
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from minidiff import guidance
@@ -47,21 +50,63 @@ def shown(small: Tensor, level: Tensor, f: int = 2) -> Tensor:
     return torch.cat([large, told], dim=1)
 
 
+def degraded(small: Tensor, generator=None) -> Tensor:
+    """Pictures (B, 3, h, w) in [-1, 1] as they look after careless hands: same shape.
+
+    Each is blurred, made smaller and large again, and compressed as a JPEG: each of these with probability 1/2, with a
+    strength of its own, in an order of its own. The idea of BSRGAN (2103.14006), and of the last enlarger of unCLIP
+    (2204.06125, section 2.1).
+    """
+    expect.tensor("small", small, "B 3 h w", low=-1, high=1)
+    rows = []
+    for row in small.float().split(1):
+        for i in torch.randperm(len(DEGRADATIONS), generator=generator).tolist():
+            use, strength = torch.rand(2, generator=generator).tolist()
+            row = DEGRADATIONS[i](row, strength) if use < 0.5 else row
+        rows.append(row)
+    return torch.cat(rows).clamp(-1, 1).to(small)
+
+
+def _blurred(row: Tensor, strength: float) -> Tensor:
+    from torchvision.transforms.v2 import functional  # a second to import, and for training alone
+
+    return functional.gaussian_blur(row, [5, 5], [0.2 + strength / 2])
+
+
+def _resized(row: Tensor, strength: float) -> Tensor:
+    sides = row.shape[2:]
+    fewer = [round(side * (1 - strength / 3)) for side in sides]
+    smaller = F.interpolate(row, fewer, mode="bilinear", antialias=True)
+    return F.interpolate(smaller, sides, mode="bicubic").clamp(-1, 1)
+
+
+def _compressed(row: Tensor, strength: float) -> Tensor:
+    file = BytesIO()
+    whole = ((row[0] + 1) * 127.5).round().byte().movedim(0, -1).numpy()  # (h, w, 3)
+    Image.fromarray(whole).save(file, "JPEG", quality=round(95 - 45 * strength))
+    return torch.from_numpy(np.array(Image.open(file))).movedim(-1, 0)[None].to(row) / 127.5 - 1
+
+
+DEGRADATIONS = (_blurred, _resized, _compressed)  # of pictures (1, 3, h, w), by a strength in [0, 1]
+
+
 @part
 class Enlarger(nn.Module):
     """Small pictures to larger ones by diffusion: (B, C, h, w) -> (B, C, f h, f w), any h and w that suit the network.
 
     denoiser: of the large pictures, its net a UNet(channels=C, known=C + 1) without labels and words.
     most: levels are drawn evenly from [0, most] in training; with 0 it is trained on clean small pictures alone.
+    degrade: in training the small pictures are `degraded` before the noise; the network is not told of that.
     """
 
-    def __init__(self, denoiser: Denoiser, f: int = 2, most: float = 0.5):
+    def __init__(self, denoiser: Denoiser, f: int = 2, most: float = 0.5, degrade: bool = False):
         super().__init__()
         if not isinstance(denoiser, Denoiser):
             raise TypeError(f"denoiser: got {type(denoiser).__name__}, expected a Denoiser")
         self.denoiser = denoiser
         self.f = expect.integer("f", f, 2)
         self.most = expect.number("most", most, 0, 1)
+        self.degrade = expect.choice("degrade", degrade, (True, False))
 
     @property
     def schedule(self) -> Schedule:
@@ -82,6 +127,7 @@ class Enlarger(nn.Module):
         if x0.shape[2] % self.f or x0.shape[3] % self.f:
             raise ValueError(f"x0: got {x0.shape[2]}x{x0.shape[3]} pixels, expected multiples of f = {self.f}")
         small = F.avg_pool2d(x0, self.f)
+        small = degraded(small) if self.degrade else small
         level = self.most * torch.rand(len(x0)) if level is None else level
         return self.denoiser.loss(x0, shown(self.spoil(small, level), level, self.f))
 
@@ -160,24 +206,25 @@ class Cascade(TextToImage):
     def __init__(self, base: LatentDiffusion, enlargers: list[Enlarger]):
         super().__init__(text=base.read, generator=base.generate, decoder=self.enlarge)
         self.base, self.enlargers = base, nn.ModuleList(enlargers)
+        self.tokenizer = base.tokenizer
 
-    def stages(
-        self, prompts, *, level=LEVEL, steps=20, limit=guidance.clamp, generator=None, **options
-    ) -> list[Tensor]:
+    def stages(self, prompts, *, level=None, steps=20, limit=guidance.clamp, generator=None, **options) -> list[Tensor]:
         """The pictures of every size, the smallest first, each (B, C, h, w) in [-1, 1].
 
-        level: of the spoiling, for the first enlarger; the others get what they were given, unspoiled. limit: of the
-        base's estimates, denoise -> denoise. options: those of `text_to_image`, for the base.
+        level: of the spoiling, for the first enlarger, LEVEL unless given, or 0 if it knows no other; the others get
+        what they were given, unspoiled. limit: of the base's estimates, denoise -> denoise. options: those of
+        `text_to_image`, for the base.
         """
         told = self.text(prompts)
         small = self.generator(told, steps=steps, limit=limit, generator=generator, **options).clamp(-1, 1)
         return [small, *self.grown(small, level=level, steps=steps, generator=generator)]
 
-    def grown(self, small: Tensor, *, level: float = LEVEL, steps: int = 20, generator=None) -> list[Tensor]:
+    def grown(self, small: Tensor, *, level: float | None = None, steps: int = 20, generator=None) -> list[Tensor]:
         """What each enlarger makes of small, in turn."""
         pictures = [small]
         for i, enlarger in enumerate(self.enlargers):
-            pictures.append(enlarger(pictures[-1], level if i == 0 else 0.0, steps=steps, generator=generator))
+            first = min(LEVEL, enlarger.most) if level is None else level
+            pictures.append(enlarger(pictures[-1], 0.0 if i else first, steps=steps, generator=generator))
         return pictures[1:]
 
     def enlarge(self, small: Tensor, **options) -> Tensor:

@@ -1,6 +1,7 @@
 """Pictures from a trained model in one call, whatever its family: many at once, in chunks that suit the device.
 
-`one_pass`, `denoised` and `prompted` are the ways to draw that recipes name. `draw` is the short one for notebooks.
+`one_pass`, `denoised`, `prompted`, `in_parts` and `written` are the ways to draw that recipes name. `draw` is the short
+one for notebooks.
 """
 
 import difflib
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 from minidiff import guidance, plot
 from minidiff.denoiser import Denoiser
-from minidiff.latent import LatentDiffusion, text_to_image
+from minidiff.latent import LatentDiffusion, TextToImage, text_to_image
 from minidiff.sampler import last, sample, times
 from minidiff.support import expect
 from minidiff.support.rng import randn
@@ -65,10 +66,23 @@ def prompted(
     how = {"steps": steps, "scale": scale, "negative": negative, "size": size, "generator": generator}
     how |= method(sampler, eta)
     how["watch"] = partial(tqdm, desc="steps", total=steps + 1, leave=False, disable=None)
-    parts = []
-    for rows in in_chunks(len(prompts), next(model.parameters()).device):
-        parts.append(text_to_image(model, [prompts[row] for row in rows], **how).cpu())
-    return torch.cat(parts)
+    return _by_words(partial(text_to_image, model, **how), model, prompts)
+
+
+def in_parts(model: TextToImage, prompts: list[str], *, steps=20, scale=None, generator=None) -> Tensor:
+    """A picture for each prompt, on the CPU, by a whole of several diffusions. scale: of the one that draws first."""
+    return _by_words(partial(model, steps=steps, scale=scale, generator=generator), model, prompts)
+
+
+def written(model: TextToImage, prompts: list[str], *, temperature=1.0, generator=None) -> Tensor:
+    """A picture for each prompt, on the CPU, by a model that writes it token by token."""
+    return _by_words(partial(model, temperature=temperature, generator=generator), model, prompts)
+
+
+def _by_words(draw: Callable, model: nn.Module, prompts: list[str]) -> Tensor:
+    """draw(some prompts) for all of them, in chunks."""
+    chunks = in_chunks(len(prompts), next(model.parameters()).device)
+    return torch.cat([draw([prompts[row] for row in rows]).cpu() for rows in chunks])
 
 
 def options(way: Callable, model: nn.Module) -> set[str]:

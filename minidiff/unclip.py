@@ -1,5 +1,6 @@
 """Lesson 14: unCLIP (DALL-E 2), words to the CLIP embedding of a picture, and that embedding to a picture.
 
+The other prior of the paper, which writes an embedding number by number, is in autoregressive_prior.py.
 Ramesh et al. 2022, "Hierarchical text-conditional image generation with CLIP latents" (2204.06125).
 """
 
@@ -29,22 +30,32 @@ def sentence(words: Tensor, text: Tensor, time: Tensor, noisy: Tensor, ask: Tens
     return torch.cat([words, torch.stack([text, time, noisy, ask], dim=1)], dim=1)
 
 
-@part
-class PriorNet(nn.Module):
-    """(noisy embedding x (B, embedding), t, token ids (B, L)) -> an estimate of the clean embedding, x's shape.
+class TextReader(nn.Module):
+    """What a prior reads with: CLIP's text tower, frozen, for the words, and its `project` for the text's embedding."""
 
-    text: CLIP's text tower, frozen, which gives the words, and with `project`, CLIP's too, the embedding of the text.
-    The network is a causal transformer of `layers` blocks, `width` wide.
-    """
-
-    def __init__(self, text: TextEncoder, embedding: int = 64, width: int = 128, layers: int = 3, heads: int = 4):
+    def __init__(self, text: TextEncoder, embedding: int):
         super().__init__()
         self.text = text.requires_grad_(False)
         self.embedding = expect.integer("embedding", embedding, 1)
+        self.project = nn.Linear(text.width, embedding, bias=False).requires_grad_(False)
+
+    def embed_text(self, ids: Tensor) -> Tensor:
+        """CLIP's unit vectors (B, embedding) of texts ids (B, L)."""
+        return F.normalize(self.project(self.text.pooled(ids)), dim=1)
+
+
+@part
+class PriorNet(TextReader):
+    """(noisy embedding x (B, embedding), t, token ids (B, L)) -> an estimate of the clean embedding, x's shape.
+
+    A causal transformer of `layers` blocks, `width` wide. text: CLIP's text tower.
+    """
+
+    def __init__(self, text: TextEncoder, embedding: int = 64, width: int = 128, layers: int = 3, heads: int = 4):
+        super().__init__(text, embedding)
         self.width = expect.integer("width", width, 1)
         self.layers = expect.integer("layers", layers, 1)
         self.heads = expect.integer("heads", heads, 1)
-        self.project = nn.Linear(text.width, embedding, bias=False).requires_grad_(False)
         self.word_in = nn.Linear(text.width, width)
         self.text_in = nn.Linear(embedding, width)
         self.time_in = time_mlp(64, width)
@@ -54,10 +65,6 @@ class PriorNet(nn.Module):
         self.blocks = nn.Sequential(*(Block(width, heads, causal=True) for _ in range(layers)))
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, embedding)
-
-    def embed_text(self, ids: Tensor) -> Tensor:
-        """CLIP's unit vectors (B, embedding) of texts ids (B, L)."""
-        return F.normalize(self.project(self.text.pooled(ids)), dim=1)
 
     def forward(self, x: Tensor, t: Tensor, ids: Tensor) -> Tensor:
         return self.out(self.norm(self.blocks(self.tokens(x, t, ids))[:, -1]))
@@ -72,8 +79,27 @@ class PriorNet(nn.Module):
         return sentence(self.word_in(self.text(ids)), told, time, self.noisy_in(x), ask) + self.pos_embed
 
 
+class TextPrior(nn.Module):
+    """Words to CLIP embeddings of pictures that they may belong to: `draw` gives one for each, a call the best of n.
+
+    net: the `TextReader` that it reads with.
+    """
+
+    @torch.no_grad()
+    def forward(self, ids: Tensor, *, n: int = 2, by: str = "dot", generator=None, **options) -> Tensor:
+        """The best of n draws for each text, as unit vectors (B, D).
+
+        by: "dot", the product with the text's embedding, as in 2204.06125, section 2.2; or "cosine". options: of draw.
+        """
+        ids = expect.integers("ids", ids, f"B {self.net.text.length}")
+        many = ids.repeat_interleave(expect.integer("n", n, 1), 0)
+        drawn = self.draw(many, generator=generator, **options).unflatten(0, (len(ids), n))
+        best = scores(drawn, self.net.embed_text(ids), by).argmax(1)
+        return F.normalize(drawn[torch.arange(len(ids)), best], dim=1)
+
+
 @part
-class Prior(nn.Module):
+class Prior(TextPrior):
     """Words to CLIP embeddings of pictures that they may belong to, by diffusion that predicts the embedding itself.
 
     denoiser: of embeddings times √D, so that each of their D numbers has about size 1; its net is a `PriorNet`.
@@ -84,37 +110,28 @@ class Prior(nn.Module):
         self.denoiser, self.tokenizer = denoiser, tokenizer
 
     @property
+    def net(self) -> PriorNet:
+        """The network within the denoiser."""
+        return self.denoiser.net
+
+    @property
     def size(self) -> float:
         """What unit vectors are multiplied by: √D."""
-        return self.denoiser.net.embedding**0.5
+        return self.net.embedding**0.5
 
     def loss(self, z: Tensor, ids: Tensor) -> Tensor:
         """The squared error of the predicted embedding (2204.06125, eq. 2), times D. z: unit vectors (B, D)."""
-        net = self.denoiser.net
-        expect.unit("z", z, f"B {net.embedding}", like=net.ask)
-        ids = expect.integers("ids", ids, f"{len(z)} {net.text.length}")
+        expect.unit("z", z, f"B {self.net.embedding}", like=self.net.ask)
+        ids = expect.integers("ids", ids, f"{len(z)} {self.net.text.length}")
         return self.denoiser.loss(self.size * z, ids)
 
     @torch.no_grad()
     def draw(self, ids: Tensor, *, scale: float = 1.0, steps: int = 20, generator=None) -> Tensor:
         """One embedding for each text ids (B, L), as the walk ends, not made a unit vector: (B, D)."""
-        net = self.denoiser.net
-        ids = expect.integers("ids", ids, f"B {net.text.length}")
-        x = self.denoiser.schedule.prior((len(ids), net.embedding), generator).to(net.ask)
+        ids = expect.integers("ids", ids, f"B {self.net.text.length}")
+        x = self.denoiser.schedule.prior((len(ids), self.net.embedding), generator).to(self.net.ask)
         denoise = guidance.cfg(self.denoiser, ids, torch.tensor(self.denoiser.null), scale)
         return last(sample(denoise, x, times(steps), self.denoiser.schedule, order=2)) / self.size
-
-    @torch.no_grad()
-    def forward(self, ids: Tensor, *, n: int = 2, by: str = "dot", generator=None, **options) -> Tensor:
-        """The best of n draws for each text, as unit vectors (B, D).
-
-        by: "dot", the product with the text's embedding, as in 2204.06125, section 2.2; or "cosine". options: of draw.
-        """
-        ids = expect.integers("ids", ids, f"B {self.denoiser.net.text.length}")
-        many = ids.repeat_interleave(expect.integer("n", n, 1), 0)
-        drawn = self.draw(many, generator=generator, **options).unflatten(0, (len(ids), n))
-        best = scores(drawn, self.denoiser.net.embed_text(ids), by).argmax(1)
-        return F.normalize(drawn[torch.arange(len(ids)), best], dim=1)
 
 
 def scores(drawn: Tensor, text: Tensor, by: str = "dot") -> Tensor:
@@ -175,12 +192,14 @@ class EmbeddingDiffusion(LatentDiffusion):
 class UnCLIP(TextToImage):
     """Words to an embedding by the prior, to codes by the decoder's diffusion, to pictures.
 
-    clip: whose embeddings both were trained on. prior=None: the text's own embedding goes to the decoder as it is.
+    clip: whose embeddings both were trained on. prior: a `Prior` or an `AutoregressivePrior`; None: the text's own
+    embedding goes to the decoder as it is.
     """
 
-    def __init__(self, clip: CLIP, prior: Prior | None, decoder: EmbeddingDiffusion):
+    def __init__(self, clip: CLIP, prior: TextPrior | None, decoder: EmbeddingDiffusion):
         super().__init__(text=self.read, generator=self.generate, decoder=decoder.decode)
         self.clip, self.prior, self.diffusion = clip, prior, decoder
+        self.tokenizer = clip.tokenizer
 
     def read(self, prompts: str | list[str]) -> Tensor:
         """Token ids (B, L)."""

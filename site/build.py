@@ -27,7 +27,7 @@ TRAINED = {("06_ddpm", "off"): "train-parts"}  # a widget on networks trained fo
 ORDINARY = {"MINIDIFF_PROFILE": "ci", "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"}  # of the processes that draw
 FAMILIES = (
     "autoregressive autoencoder vae flow gan classifier unet latent transformer clip stable_diffusion "
-    "cascade dalle unclip personalize adapter control score flow_matching dit distill"
+    "cascade dalle unclip autoregressive_prior personalize adapter control score flow_matching dit distill"
 )
 TRAINING = "train.loop train.adversarial train.ema train.progress"
 JUDGING = "metrics evaluate plot generate checkpoints recipes.recipe"

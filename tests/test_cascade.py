@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from minidiff import guidance, seeded
-from minidiff.cascade import Cascade, EfficientUNet, Enlarger, noised, shown
+from minidiff import data, guidance, seeded
+from minidiff.cascade import DEGRADATIONS, LEVEL, Cascade, EfficientUNet, Enlarger, degraded, noised, shown
 from minidiff.denoiser import Denoiser
-from minidiff.recipes.cascade import base, enlarger
+from minidiff.recipes.cascade import base, cropped, enlarger
 from minidiff.sampler import times
 from minidiff.schedule import cosine
 from minidiff.support import parts
@@ -195,3 +195,49 @@ def test_the_efficient_network_divides_by_root_two_and_works_on_a_quarter_of_the
         EfficientUNet(3, (8, 16), (1,))
     with pytest.raises(ValueError, match="x: got 10x16 pixels, expected multiples of 4"):
         net(x[:, :, :10], torch.tensor(0.5), cond[:, :, :10])
+
+
+def test_a_degraded_picture_is_the_same_picture_in_worse_quality():
+    drawings = data.emoji("combinations", 32)[0][:64]
+    worse = degraded(drawings, seeded(0))
+    assert worse.shape == drawings.shape and worse.min() >= -1 and worse.max() <= 1
+    error = (worse - drawings).square().flatten(1).mean(1)
+    assert 2 <= (error == 0).sum() <= 20  # of 64 an eighth is left alone
+    assert 0.001 < error.median() < 0.05
+    assert torch.equal(worse, degraded(drawings, seeded(0))) and not torch.equal(worse, degraded(drawings, seeded(1)))
+
+
+@pytest.mark.parametrize("way", DEGRADATIONS)
+def test_each_degradation_is_stronger_with_its_strength(way):
+    drawings = data.emoji("combinations", 32)[0][5:6]
+    mild, strong = ((way(drawings, strength) - drawings).square().mean() for strength in (0.1, 0.9))
+    assert 0 < mild < strong / 1.5
+
+
+def test_an_enlarger_learns_from_degraded_pictures_if_it_is_told_to(monkeypatch):
+    seen = []
+    monkeypatch.setattr(Denoiser, "loss", lambda self, x0, cond: seen.append(cond) or x0.mean())
+    x0 = data.emoji("combinations", 32)[0][:32]
+    for degrade in (False, True):
+        enlarger(most=0.0, degrade=degrade).loss(x0)
+    clean, worse = seen
+    assert torch.equal(clean[:, :3], shown(F.avg_pool2d(x0, 2), torch.zeros(32))[:, :3])
+    assert 0.001 < (clean - worse).square().mean() < 0.1
+
+
+def test_a_crop_is_a_square_of_its_picture():
+    x = torch.arange(8 * 3 * 64 * 64.0).view(8, 3, 64, 64)
+    crops = cropped(x)
+    assert crops.shape == (8, 3, 32, 32)
+    assert torch.equal(crops - crops[:, :1, :1, :1], (x - x[:, :1, :1, :1])[:, :, :32, :32])
+    assert len({int(crop[0, 0, 0]) % (3 * 64 * 64) for crop in crops}) > 1
+    assert [int(crop[0, 0, 0]) // (3 * 64 * 64) for crop in crops] == list(range(8))
+
+
+def test_an_enlarger_takes_the_level_that_it_knows():
+    torch.manual_seed(0)
+    small = torch.rand(2, 3, 8, 8)
+    clean, noisy = loud(enlarger(most=0.0)), loud(enlarger(most=0.5))
+    for net, level in ((clean, 0.0), (noisy, LEVEL)):
+        grown = Cascade(base(), [net]).enlarge(small, steps=2, generator=seeded(0))
+        assert torch.equal(grown, net(small, level, steps=2, generator=seeded(0)))

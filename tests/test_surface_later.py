@@ -9,6 +9,7 @@ from surface import ROWS, built, eighths, faults, pictures, public
 from torch import nn
 
 from minidiff import (
+    autoregressive_prior,
     cascade,
     clip,
     control,
@@ -34,7 +35,7 @@ from minidiff.unet import UNet
 
 MODULES = (
     *(cascade, clip, control, dalle, distill, dit, flow_matching, generate, latent, personalize, score),
-    *(stable_diffusion, transformer, unclip),
+    *(stable_diffusion, transformer, unclip, autoregressive_prior),
 )
 B = 4
 COSINE = schedule.cosine()
@@ -51,6 +52,7 @@ PICTURES, SMALL, SKETCHES = pictures(B, 3, 8, 8), pictures(B, 3, 4, 4), pictures
 CODES = eighths(B, 2, 4, 4)
 UNITS, UNITS_TOO = (nn.functional.normalize(eighths(B, 6, seed=seed), dim=1) for seed in range(2))
 DRAWN = eighths(B, 3, 6)
+NUMBERS = torch.tensor([[0, 1, 2], [3, 2, 1], [1, 1, 0], [2, 3, 3]])  # of an embedding, in buckets
 IMAGE_TOKENS = torch.tensor([[0, 1, 2, 3], [4, 5, 6, 7], [7, 6, 5, 4], [3, 2, 1, 0]])
 MASK = torch.arange(16).view(1, 1, 4, 4).repeat(B, 1, 1, 1) % 2 == 0
 
@@ -86,6 +88,9 @@ def models():
     words = unet(channels=2, text=reader, attention=(1,))
     embedded = built(unclip.EmbeddingUNet, embedding=6, channels=2, widths=(8, 16))
     prior = built(unclip.PriorNet, tower(), embedding=6, width=8, layers=1, heads=2)
+    writer = built(
+        autoregressive_prior.NumberNet, tower(), autoregressive_prior.Quantiser(6, 3, 4), 2, width=8, layers=1, heads=2
+    )
     enlarging = Denoiser(unet(channels=3, known=4), COSINE)
     vqvae = built(dalle.VQVAE, latent=4, f=4, width=8, blocks=1, codes=8)
     found = {
@@ -95,6 +100,7 @@ def models():
         "vqvae": vqvae,
         "dalle": built(dalle.DALLE, vqvae, TOKENS, side=2, width=8, layers=1, heads=2),
         "prior": unclip.Prior(Denoiser(prior, COSINE, "x0", null=NULL), TOKENS).eval(),
+        "written prior": autoregressive_prior.AutoregressivePrior(writer, TOKENS).eval(),
         "embedded": unclip.EmbeddingDiffusion(
             built(latent.KLAutoencoder, latent=2, f=2, width=8, blocks=1),
             Denoiser(embedded, COSINE, null=[0] * 6),
@@ -299,7 +305,7 @@ CALLS = {
         {"ids": "columns", "given": "none, columns"},
     ),
     "dalle.DALLE.decode": (M["dalle"].decode, {"tokens": IMAGE_TOKENS.view(B, 2, 2)}, {"tokens": "rows, columns"}),
-    "unclip.PriorNet.embed_text": (M["prior"].denoiser.net.embed_text, {"ids": IDS}, {"ids": ROWS}),
+    "unclip.TextReader.embed_text": (M["prior"].denoiser.net.embed_text, {"ids": IDS}, {"ids": ROWS}),
     "unclip.PriorNet.forward": (
         M["prior"].denoiser.net,
         {"x": UNITS, "t": T, "ids": IDS},
@@ -312,7 +318,45 @@ CALLS = {
     ),
     "unclip.Prior.loss": (M["prior"].loss, {"z": UNITS, "ids": IDS}, {}),
     "unclip.Prior.draw": (partial(M["prior"].draw, **STEPS), {"ids": IDS}, {"ids": ROWS}),
-    "unclip.Prior.forward": (partial(M["prior"], **STEPS), {"ids": IDS}, {"ids": ROWS}),
+    "unclip.TextPrior.forward": (partial(M["prior"], **STEPS), {"ids": IDS}, {"ids": ROWS}),
+    "autoregressive_prior.Quantiser.measure": (
+        lambda z: list(copy.deepcopy(M["written prior"].net.quantiser).measure(z).buffers()),
+        {"z": UNITS},
+        {"z": ROWS},
+    ),
+    "autoregressive_prior.Quantiser.coordinates": (
+        M["written prior"].net.quantiser.coordinates,
+        {"z": UNITS},
+        {"z": ROWS},
+    ),
+    "autoregressive_prior.Quantiser.encode": (M["written prior"].net.quantiser.encode, {"z": UNITS}, {"z": ROWS}),
+    "autoregressive_prior.Quantiser.decode": (
+        M["written prior"].net.quantiser.decode,
+        {"tokens": NUMBERS},
+        {"tokens": ROWS},
+    ),
+    "autoregressive_prior.NumberNet.forward": (
+        M["written prior"].net,
+        {"tokens": NUMBERS, "dot": NUMBERS[:, 0] % 2, "ids": IDS},
+        {},
+    ),
+    "autoregressive_prior.NumberNet.told": (
+        M["written prior"].net.told,
+        {"dot": NUMBERS[:, 0] % 2, "ids": IDS},
+        {},
+    ),
+    "autoregressive_prior.NumberNet.written": (
+        M["written prior"].net.written,
+        {"tokens": NUMBERS[:, :2]},
+        {"tokens": "rows, columns"},
+    ),
+    "autoregressive_prior.AutoregressivePrior.measure": (
+        lambda z, ids: list(copy.deepcopy(M["written prior"]).measure(z, ids).buffers()),
+        {"z": UNITS, "ids": IDS},
+        {},
+    ),
+    "autoregressive_prior.AutoregressivePrior.loss": (M["written prior"].loss, {"z": UNITS, "ids": IDS}, {}),
+    "autoregressive_prior.AutoregressivePrior.draw": (M["written prior"].draw, {"ids": IDS}, {"ids": ROWS}),
     "unclip.scores": (unclip.scores, {"drawn": DRAWN, "text": UNITS}, {}),
     "unclip.EmbeddingWords.forward": (M["embedded"].denoiser.net.text, {"z": UNITS}, {"z": ROWS}),
     "unclip.EmbeddingDiffusion.read": (M["embedded"].read, {"prompts": UNITS}, {"prompts": "rows, double, half"}),
@@ -330,6 +374,7 @@ CALLS = {
         {"level": "double, half"},
     ),
     "cascade.shown": (cascade.shown, {"small": SMALL, "level": EARLIER}, {"small": "columns", "level": "double, half"}),
+    "cascade.degraded": (cascade.degraded, {"small": SMALL}, {"small": "rows, columns"}),
     "cascade.Enlarger.spoil": (
         M["enlarger"].spoil,
         {"small": SMALL, "level": EARLIER},
@@ -376,6 +421,22 @@ CALLS = {
         {"x": "columns, double, half", "t": "scalar, double, half, single"},
     ),
     "distill.boundary": (distill.boundary, {"t": T}, {"t": FREE + ", scalar, single"}),
+    "flow_matching.time_of": (partial(flow_matching.time_of, COSINE), {"t": T}, {"t": FREE + ", scalar, single"}),
+    "distill.AsFlow.forward": (
+        distill.AsFlow(M["labels"], 2.0),
+        {"x": X, "t": T, "cond": LABELS},
+        {"t": "scalar, double", "cond": "none"},
+    ),
+    "distill.AsFlow.velocity": (
+        distill.AsFlow(M["labels"], 2.0).velocity,
+        {"x": X, "t": T, "cond": LABELS},
+        {"t": "scalar, double", "cond": "none"},
+    ),
+    "distill.Student.velocity": (
+        M["progressive"].velocity,
+        {"x": X, "t": T, "cond": LABELS},
+        {"t": "scalar, double", "cond": "none"},
+    ),
     "distill.ProgressiveStudent.loss": (M["progressive"].loss, {"x0": X, "cond": LABELS}, {"cond": "none"}),
     "distill.ConsistencyStudent.loss": (M["consistency"].loss, {"x0": X, "cond": LABELS}, {"cond": "none"}),
     "distill.consistency_sample": (
@@ -460,12 +521,14 @@ CALLS = {
 # Public, and not walked: they take no tensor of a user's, hand it on as it is, or are parts of a network that looks at
 # it first.
 ASIDE = """
-cascade.Cascade.forward cascade.Cascade.stages cascade.Cascade.weights clip.CLIP.encode_texts clip.CLIP.unknown_words
-clip.classifier control.Control.follow control.Control.forward control.Control.listen control.Controlled.forward
-control.zero_convolution dalle.Cache.extend dalle.DALLE.read dalle.cached_block dalle.reranked distill.Student.follow
-distill.Student.listen distill.Student.loss dit.DiTBlock.forward dit.flops dit.modulate dit.place_waves dit.zero
-flow_matching.bend generate.class_names generate.classes_of generate.in_chunks generate.in_turn generate.label_of
-generate.method generate.options generate.prompted latent.LatentDiffusion.ids latent.LatentDiffusion.read
+autoregressive_prior.NumberNet.following cascade.Cascade.forward cascade.Cascade.stages cascade.Cascade.weights
+clip.CLIP.encode_texts clip.CLIP.unknown_words clip.classifier control.Control.follow control.Control.forward
+control.Control.listen control.Controlled.forward control.zero_convolution dalle.Cache.extend dalle.DALLE.read
+dalle.cached_block dalle.reranked distill.DistilledDiffusion.follow distill.DistilledDiffusion.generate
+distill.DistilledDiffusion.listen distill.Student.follow distill.Student.listen distill.Student.loss
+dit.DiTBlock.forward dit.flops dit.modulate dit.place_waves dit.zero flow_matching.bend generate.class_names
+generate.classes_of generate.in_chunks generate.in_parts generate.in_turn generate.label_of generate.method
+generate.options generate.prompted generate.written latent.LatentDiffusion.ids latent.LatentDiffusion.read
 latent.LatentDiffusion.unknown_words latent.LatentDiffusion.weights latent.TextToImage.forward
 latent.TextToImage.weights latent.text_to_image personalize.attention_layers personalize.every_layer personalize.fresh
 personalize.word_layers score.SDE.coefficients score.SDE.diffusion score.SDE.marginal score.edm_sigmas score.edm_times

@@ -211,7 +211,10 @@ def _opened(name: str) -> tuple[nn.Module, Recipe]:
     """A checkpoint's model, and its recipe."""
     source = _source(name)
     model = checkpoints.load(source)
-    return model, _recipe_of(name, source, model)
+    recipe = _recipe_of(name, source, model)
+    if recipe.whole is not None:
+        model = recipe.whole(model, *(checkpoints.load(_source(part)) for part in recipe.beside))
+    return model, recipe
 
 
 def _source(name: str) -> str | Path:
@@ -269,7 +272,7 @@ def _name_unknown(model: nn.Module, args) -> None:
     """Say on stderr which words of what was typed the model was never shown, and where none is left."""
     for option in ("prompt", "negative"):
         text = getattr(args, option) or ""
-        unknown = model.unknown_words(text) if text and hasattr(model, "unknown_words") else []
+        unknown = words.unknown_words(model.tokenizer, text) if text and hasattr(model, "tokenizer") else []
         if unknown:
             empty = "" if model.tokenizer.tokens(text) else "; nothing is left of it"
             told = words.told(unknown, model.tokenizer.words)

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minidiff import data, generate
-from minidiff.cascade import Enlarger
+from minidiff import data, generate, train
+from minidiff.cascade import Cascade, EfficientUNet, Enlarger
 from minidiff.denoiser import Denoiser
 from minidiff.latent import LatentDiffusion, Pixels
 from minidiff.recipes import emoji
@@ -17,12 +17,13 @@ from minidiff.transformer import WordEmbedding
 from minidiff.unet import UNet
 
 SMALL = 16
+CROP = 32  # pixels of the squares that the last enlarger is trained on
 
 
 def drawings(split: str, size: int) -> tuple[Tensor, list[str]]:
-    """Drawings (N, 3, size, size) and their names, for size 16 or 32; split "test" as `emoji.drawings` has it."""
-    images, names = data.emoji("train" if split == "train" else "combinations", 32)
-    return F.avg_pool2d(images, 32 // size), names
+    """Drawings (N, 3, size, size) and their names, for size 16, 32 or 64; split "test" as `emoji.drawings` has it."""
+    images, names = data.emoji("train" if split == "train" else "combinations", max(size, 32))
+    return F.avg_pool2d(images, images.shape[2] // size), names
 
 
 def pictures(split: str, size: int) -> tuple[Tensor]:
@@ -49,13 +50,27 @@ def base(text: nn.Module | None = None, widths=(32, 64, 128), size: int = SMALL)
     return LatentDiffusion(Pixels(), Denoiser(net, cosine(), "x0", null=null, drop=0.1), words, size=size)
 
 
-def enlarger(most: float = 0.5, net: nn.Module | None = None) -> Enlarger:
+def enlarger(most: float = 0.5, net: nn.Module | None = None, degrade: bool = False) -> Enlarger:
     """One that doubles the sides of a drawing; it reads no words, since the small picture says what it is.
 
     net: the course's U-Net unless given.
     """
     net = UNet(channels=3, widths=(16, 32, 64), known=4) if net is None else net
-    return Enlarger(Denoiser(net, cosine(), "x0"), most=most)
+    return Enlarger(Denoiser(net, cosine(), "x0"), most=most, degrade=degrade)
+
+
+def last_enlarger(degrade: bool = False) -> Enlarger:
+    """One for many pixels, with Imagen's Efficient U-Net, that is given small pictures as they are."""
+    return enlarger(0.0, EfficientUNet(), degrade)
+
+
+def cropped(x: Tensor) -> Tensor:
+    """A square of CROP pixels out of each picture (B, C, H, W), anywhere in it.
+
+    So do unCLIP's enlargers learn (2204.06125, section 2.1): edges look alike wherever they are.
+    """
+    corners = torch.randint(0, x.shape[2] - CROP + 1, (len(x), 2)).tolist()
+    return torch.stack([row[:, i : i + CROP, j : j + CROP] for row, (i, j) in zip(x, corners)])
 
 
 def _never_seen() -> list[str]:
@@ -63,10 +78,20 @@ def _never_seen() -> list[str]:
     return drawings("test", SMALL)[1]
 
 
-def _enlarger(most: float = 0.5) -> Recipe:
-    size = 2 * SMALL
+def whole(last: Enlarger, base: LatentDiffusion, *enlargers: Enlarger) -> Cascade:
+    """What draws with an enlarger: the cascade that ends with it."""
+    return Cascade(base, [*enlargers, last])
+
+
+def _enlarger(build, size: int, before: tuple[str, ...], **options) -> Recipe:
     source = partial(pictures, size=size)
-    return Recipe(partial(enlarger, most=most), source, lengths(1500, 10_000), (3, size, size), lr=3e-3, batch=32)
+    how = {"lr": 3e-3, "batch": 32, "prompts": _never_seen, "whole": whole, "beside": before} | options
+    return Recipe(build, source, lengths(1500, 10_000), (3, size, size), generate.in_parts, **how)
+
+
+def _last(**options) -> Recipe:
+    before = ("cascade-emoji-16", "cascade-emoji-32")
+    return _enlarger(partial(last_enlarger, **options), 4 * SMALL, before, fit=partial(train.fit, augment=cropped))
 
 
 RECIPES = {
@@ -79,6 +104,8 @@ RECIPES = {
         lr=3e-3,
         prompts=_never_seen,
     ),
-    "cascade-emoji-32": _enlarger(),
-    "cascade-emoji-32-clean": _enlarger(most=0.0),
+    "cascade-emoji-32": _enlarger(enlarger, 2 * SMALL, ("cascade-emoji-16",)),
+    "cascade-emoji-32-clean": _enlarger(partial(enlarger, most=0.0), 2 * SMALL, ("cascade-emoji-16",)),
+    "cascade-emoji-64": _last(),
+    "cascade-emoji-64-degraded": _last(degrade=True),
 }

@@ -5,14 +5,15 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from minidiff import data
+from minidiff import data, generate
+from minidiff.autoregressive_prior import AutoregressivePrior, NumberNet, Quantiser
 from minidiff.clip import embed
 from minidiff.dalle import DALLE, VQVAE
 from minidiff.denoiser import Denoiser
 from minidiff.recipes import emoji, shapes
 from minidiff.recipes.recipe import Recipe, lengths
 from minidiff.schedule import cosine
-from minidiff.unclip import EmbeddingDiffusion, EmbeddingUNet, Prior, PriorNet
+from minidiff.unclip import EmbeddingDiffusion, EmbeddingUNet, Prior, PriorNet, TextPrior, UnCLIP
 
 
 def tokens(split: str, vqvae: nn.Module) -> tuple[Tensor, Tensor]:
@@ -54,11 +55,23 @@ def prior() -> Prior:
     return Prior(Denoiser(net, cosine(), "x0", null=null, drop=0.1), emoji.reader())
 
 
-def with_clip(model: Prior, needed, *tensors: Tensor) -> None:
+def written_prior() -> AutoregressivePrior:
+    """The same by a transformer that writes 24 of an embedding's 64 numbers, each in one of 32 buckets."""
+    clip = emoji.clip_emoji()
+    net = NumberNet(clip.text, Quantiser(clip.width, dims=24, buckets=32), width=128, layers=2, heads=4)
+    return AutoregressivePrior(net, emoji.reader())
+
+
+def with_clip(model: TextPrior, needed, *tensors: Tensor) -> None:
     """CLIP's trained text tower and its projection go into a new prior."""
-    net = model.denoiser.net
-    net.text.load_state_dict(needed[0].text.state_dict())
-    net.project.load_state_dict(needed[0].text_projection.state_dict())
+    model.net.text.load_state_dict(needed[0].text.state_dict())
+    model.net.project.load_state_dict(needed[0].text_projection.state_dict())
+
+
+def with_buckets(model: AutoregressivePrior, needed, z: Tensor, ids: Tensor) -> None:
+    """The same, and the axes and buckets of training's embeddings."""
+    with_clip(model, needed)
+    model.measure(z, ids)
 
 
 def coded(split: str, autoencoder: nn.Module, clip: nn.Module, *others: nn.Module) -> tuple[Tensor, Tensor]:
@@ -79,21 +92,42 @@ def from_worded(model: EmbeddingDiffusion, needed, *tensors: Tensor) -> None:
     model.load_state_dict(model.state_dict() | known)
 
 
+def whole(model: EmbeddingDiffusion, clip: nn.Module, trained: nn.Module) -> UnCLIP:
+    """What draws with the decoder: unCLIP, told by CLIP and a prior."""
+    return UnCLIP(clip, trained, model)
+
+
 RECIPES = {
     "vqvae-shapes": Recipe(
         VQVAE, lambda split: shapes.captioned(split)[:1], lengths(1800, 10_000), (3, 32, 32), lr=3e-3, batch=32
     ),
     "dalle-shapes": Recipe(
-        dalle, tokens, lengths(3600, 20_000), lr=3e-3, batch=32, needs=("vqvae-shapes",), start=with_vqvae
+        dalle,
+        tokens,
+        lengths(3600, 20_000),
+        (3, 32, 32),
+        generate.written,
+        lr=3e-3,
+        batch=32,
+        needs=("vqvae-shapes",),
+        start=with_vqvae,
+        prompts=shapes.captions,
     ),
     "prior-emoji": Recipe(prior, embedded, lengths(2000, 10_000), lr=1e-3, needs=("clip-emoji",), start=with_clip),
+    "prior-emoji-written": Recipe(
+        written_prior, embedded, lengths(1180, 5900), lr=2e-3, needs=("clip-emoji",), start=with_buckets
+    ),
     "unclip-emoji": Recipe(
         decoder,
         coded,
         lengths(2500, 10_000),
         (3, 32, 32),
+        generate.in_parts,
         lr=1.5e-3,
         needs=("ae-emoji", "clip-emoji", "ldm-emoji"),
         start=from_worded,
+        prompts=emoji.never_seen,
+        whole=whole,
+        beside=("clip-emoji", "prior-emoji"),
     ),
 }

@@ -29,6 +29,8 @@ class Recipe:
     fit: what trains it, called as `train.fit` is. generate: what draws with it, from `minidiff.generate`; None where
     there is nothing to draw. shape: of what is drawn, (C, H, W), or (2,) for points. prompts: () -> texts to draw where
     none are given, for a model that is told by words. args: () -> the arguments of `build` that the data decides.
+    whole: (model, *beside) -> what draws, where a model is one part of it; beside: names of the trained models that
+    are the other parts.
     """
 
     build: Callable[..., nn.Module]
@@ -43,6 +45,8 @@ class Recipe:
     start: Callable[..., None] | None = None
     prompts: Callable[[], list[str]] | None = None
     args: Callable[[], dict] = dict
+    whole: Callable[..., nn.Module] | None = None
+    beside: tuple[str, ...] = ()
 
     def fresh(self, needed: tuple[nn.Module, ...], *tensors: Tensor) -> nn.Module:
         """A model ready to be trained on those tensors, built on the models that it needs."""

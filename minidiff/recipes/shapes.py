@@ -153,7 +153,7 @@ def _text_encoder() -> TextEncoder:
     return TextEncoder(tokenizer().vocabulary, 64, layers=1, heads=4, length=24)
 
 
-def _captions() -> list[str]:
+def captions() -> list[str]:
     """What held-out pictures show: what is drawn where no prompt is given."""
     return data.shapes("test", 1000)[1]
 
@@ -168,7 +168,7 @@ def _latent(steps: int, start: Callable, needs: tuple[str, ...], **sizes) -> Rec
         lr=3e-3,
         needs=needs,
         start=start,
-        prompts=_captions,
+        prompts=captions,
     )
 
 

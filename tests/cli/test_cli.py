@@ -661,6 +661,14 @@ def test_what_was_trained_is_sampled_before_what_is_shipped(shell, shipped):
     assert np.array_equal(np.load("a.npz")["images"], own.means.detach().clamp(-1, 1).numpy())
 
 
+def test_a_part_that_was_trained_draws_with_the_other_parts(shell, monkeypatch):
+    monkeypatch.setattr(checkpoints, "SHIPPED", SHIPPED)
+    assert shell("train cascade-emoji-16 --steps 1")[0] == 0
+    out = shell("sample cascade-emoji-32 --n 1 --steps 1 --prompt owls --out a.npz")
+    assert out[1].startswith("cascade-emoji-16: the model that you have trained, ") and out[0] == 0
+    assert np.load("a.npz")["images"].shape == (1, 3, 32, 32) and "owls" in out[2]
+
+
 def test_a_damaged_photograph_is_named(shell, photographs, tmp_path):
     (photographs / "bee" / "notes.jpg").write_text("which bees these are")
     out = shell("train ddpm-folder --steps 1 --out a.safetensors")[1]

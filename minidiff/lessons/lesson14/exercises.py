@@ -1,4 +1,4 @@
-"""Lesson 14's checks: rounding with a gradient, drawing tokens, the prior's sentence, shifted targets, its scale."""
+"""Lesson 14's checks: rounding, drawing tokens, the prior's sentence, numbers in buckets, shifted targets, scale."""
 
 import torch
 
@@ -121,6 +121,59 @@ def _misread(words, text, time, noisy, ask) -> dict:
         "The words come first, then the four others.": read(*row, first=False),
         "The order of the four is text, time, noisy, ask.": read(time, text, noisy, ask),
         "The asking token must stand last, behind the noisy embedding.": read(text, time, ask, noisy),
+    }
+
+
+@exercise(
+    "14.bucket",
+    solution=solutions.bucket,
+    core=True,
+    hints=(
+        "First the width of a bucket, (K,): (high - low) / buckets. Then count in widths, from low.",
+        "`floor()` gives the number of the bucket, `.long()` makes it a whole number, `.clamp(0, buckets - 1)` keeps it"
+        " in range.",
+        "A number in bucket 3 lies between low + 3 * width and low + 4 * width. Its middle is low + 3.5 * width.",
+    ),
+)
+def _(attempt):
+    for rows, columns, buckets in ((6, 4, 5), (3, 3, 8)):
+        low = -torch.rand(columns) - 0.2
+        high = torch.linspace(3.0, 0.5, columns)
+        y = low + (high - low) * torch.rand(rows, columns)
+        y[0], y[1], y[2] = high, high + 1, low - 1
+        got = attempt(y.clone(), low.clone(), high.clone(), buckets)
+        require(isinstance(got, tuple | list) and len(got) == 2, "Return two things: the tokens, and their numbers.")
+        tokens = shaped(got[0], (rows, columns), "A token for each number: (B, K).")
+        require(not tokens.is_floating_point(), "Tokens are whole numbers: `.long()` makes them so.")
+        require(tokens.max() < buckets, "There is no bucket of that number: the last one is buckets - 1.")
+        require(tokens.min() >= 0, "There is no bucket below 0: what lies below low belongs to the first one.")
+        wanted, middles = solutions.bucket(y, low, high, buckets)
+        close(tokens, wanted, "Not the numbers of the buckets.", slips=_misplaced(y, low, high, buckets))
+        slips = _mistold(y, middles, low, (high - low) / buckets)
+        close(got[1], middles, "Not the middles of the buckets.", slips=slips)
+
+
+def _mistold(y, middles, low, width) -> dict:
+    return {
+        "That is where a bucket begins. A token stands for its middle, half a width further.": middles - width / 2,
+        "These are y itself. Only what the token tells may come back.": y,
+        "Count from low: add it to the middles.": middles - low,
+    }
+
+
+def _misplaced(y, low, high, buckets) -> dict:
+    def placed(low, high, cut=torch.floor, buckets=buckets):
+        return cut((y - low) / (high - low) * buckets).clamp(0, buckets - 1)
+
+    return {
+        "Rounding to the closest edge moves the upper half of a bucket into the next one: `floor()`.": placed(
+            low, high, torch.round
+        ),
+        "From low to high there are `buckets` widths, one more than buckets - 1.": torch.floor(
+            (y - low) / (high - low) * (buckets - 1)
+        ).clamp(0, buckets - 1),
+        "Each column has a low and a high of its own.": placed(low.min(), high.max()),
+        "Count from low, not from 0.": torch.floor(y / (high - low) * buckets).clamp(0, buckets - 1),
     }
 
 

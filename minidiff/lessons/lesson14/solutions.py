@@ -40,6 +40,17 @@ def read_out(blocks, words, text, time, noisy, ask):
     return blocks(row)[:, -1]
 
 
+def bucket(y, low, high, buckets):
+    """Numbers y (B, K) as tokens (B, K), int64, and the numbers (B, K) that these stand for.
+
+    Column k is cut into `buckets` equally wide buckets from low[k] to high[k], low and high (K,). A token is the number
+    of a bucket, from 0, and stands for its middle. What lies outside belongs to the first bucket or to the last.
+    """
+    width = (high - low) / buckets
+    tokens = ((y - low) / width).floor().long().clamp(0, buckets - 1)
+    return tokens, low + (tokens + 0.5) * width
+
+
 def token_loss(model, ids, tokens, words):
     """Mean cross-entropy of a picture's tokens (B, N) behind its text's ids (B, L), in nats.
 

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from minidiff.lessons.lesson14.solutions import quantise
+from minidiff.lessons.lesson14.solutions import bucket, quantise
 
 
 def rounded(straight=True, farthest=False, twice=False):
@@ -49,6 +49,25 @@ def read(order=lambda text, time, noisy, ask: (text, time, noisy, ask), place=-1
     return wrong
 
 
+def bucketed(cut=torch.floor, middle=0.5, fewer=0, clamped=True, shared=False, whole=True, back=None):
+    def wrong(y, low, high, buckets):
+        if shared:
+            low, high = low.min(), high.max()
+        width = (high - low) / (buckets - fewer)
+        tokens = cut((y - low) / width)
+        tokens = tokens.clamp(0, buckets - 1) if clamped else tokens
+        tokens = tokens.long() if whole else tokens
+        return tokens, y if back else low + (tokens + middle) * width
+
+    return wrong
+
+
+def uncounted(y, low, high, buckets):
+    """The middles, counted from 0."""
+    tokens, middles = bucket(y, low, high, buckets)
+    return tokens, middles - low
+
+
 def shifted(model, ids, tokens, words):
     row = torch.cat([ids, words + tokens], dim=1)
     return F.cross_entropy(model(row)[:, ids.shape[1] :].transpose(1, 2), words + tokens)
@@ -91,6 +110,16 @@ PLANTED = {
         read(first=False),
         read(lambda text, time, noisy, ask: (time, text, noisy, ask)),
         read(lambda text, time, noisy, ask: (text, time, ask, noisy)),
+    ],
+    "14.bucket": [
+        bucketed(middle=0),
+        bucketed(torch.round),
+        bucketed(clamped=False),
+        bucketed(fewer=1),
+        bucketed(shared=True),
+        bucketed(whole=False),
+        bucketed(back="itself"),
+        uncounted,
     ],
     "14.token_loss": [shifted, first_left_out, with_text, pictures_alone],
     "14.prior_target": [

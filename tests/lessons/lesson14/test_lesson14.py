@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from minidiff import checkpoints, data, seed_everything, train
+from minidiff.autoregressive_prior import Quantiser
 from minidiff.dalle import VQVAE
 from minidiff.exercises.core import find
 from minidiff.lessons.lesson14 import claims as lesson14
@@ -48,6 +49,44 @@ def test_without_revival_most_entries_stay_unused():
     with torch.no_grad():
         used = young.encode(images).unique().numel()
     assert used <= 256 // 4 and find("14.predict_collapse").answer == "c"
+
+
+def by_edges(y, low, high, buckets):
+    columns = [torch.linspace(a, b, buckets + 1) for a, b in zip(low.tolist(), high.tolist())]
+    tokens = torch.stack(
+        [torch.bucketize(y[:, k].contiguous(), edges[1:-1], right=True) for k, edges in enumerate(columns)], 1
+    )
+    middles = torch.stack([(edges[1:] + edges[:-1]) / 2 for edges in columns])
+    return tokens, torch.stack([middles[k][tokens[:, k]] for k in range(len(columns))], dim=1)
+
+
+def by_distance(y, low, high, buckets):
+    middles = low[:, None] + (torch.arange(buckets) + 0.5) / buckets * (high - low)[:, None]
+    tokens = (y[:, :, None] - middles).abs().argmin(2)
+    return tokens, middles.expand(len(y), -1, -1).gather(2, tokens[:, :, None])[:, :, 0]
+
+
+def by_loops(y, low, high, buckets):
+    tokens = torch.zeros(y.shape, dtype=torch.int32)
+    for i in range(len(y)):
+        for k in range(len(low)):
+            share = float((y[i, k] - low[k]) / (high[k] - low[k]))
+            tokens[i, k] = min(max(int(share * buckets), 0), buckets - 1)
+    return tokens, torch.lerp(low.expand_as(y), high.expand_as(y), (tokens + 0.5) / buckets)
+
+
+@pytest.mark.parametrize("answer", [by_edges, by_distance, by_loops])
+def test_numbers_may_be_put_into_buckets_in_other_ways(answer):
+    seed_everything(0)
+    find("14.bucket")(answer)
+
+
+def test_the_learners_buckets_are_those_of_the_quantiser():
+    z = F.normalize(torch.randn(50, 6), dim=1)
+    quantiser = Quantiser(6, 4, 8).measure(z)
+    tokens, middles = find("14.bucket").solution(quantiser.coordinates(z), quantiser.low, quantiser.high, 8)
+    assert torch.equal(tokens, quantiser.encode(z))
+    assert torch.allclose(quantiser.mean + middles @ quantiser.axes, quantiser.decode(tokens), atol=1e-5)
 
 
 def test_prompts_can_be_marked_and_names_are_of_their_split():
