@@ -446,7 +446,7 @@ ASIDE = """
 autoencoder.Autoencoder.described autoregressive.PixelModel.described gan.GAN.described vae.VAE.described
 evaluate.Quality.row vae.Gaussian.mean flow.masks sampler.last sampler.leading_times schedule.Schedule.prior
 schedule.straight unet.AttentionBlock.forward unet.Stage.forward unet.UNet.begin
-unet.walk_down
+unet.walk_down nn.pooled
 """
 
 
