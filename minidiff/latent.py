@@ -228,7 +228,7 @@ def text_to_image(model: LatentDiffusion, prompts: str | list[str], **options) -
 
     size: in pixels, of a square or (height, width); the model's own unless given. steps=20, order=2 and eta=0 are those
     of `sampler.sample`, grid=times makes the times of (steps, start). scale: of guidance. negative: a text to move away
-    from, or one each. limit: guidance.clamp, say, for codes that are pixels. watch: what `Step`s go through, as tqdm.
+    from, or one each. limit: guidance.clamp, say, for codes that are pixels. watch: what the steps go through, as tqdm.
     """
     return model(prompts, **options)
 

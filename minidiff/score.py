@@ -90,7 +90,7 @@ def _row_sums(x: Tensor) -> Tensor:
 def langevin(score, x: Tensor, step: float, steps: int, generator: torch.Generator | None = None) -> Iterator[Step]:
     """x + step/2 score(x) + sqrt(step) z, again and again: in the limit of small steps and many of them, draws of p.
 
-    x (B, ...); score is that of p itself, so each of the steps + 1 `Step`s has t = 0 and x0 = x (1907.05600, eq. 4).
+    x (B, ...); score is that of p itself, so each `Step`, of steps + 1, has t = 0 and x0 = x (1907.05600, eq. 4).
     """
     expect.function("score", score, "x -> the gradient of log p(x)")
     step = expect.number("step", step, 1e-12)
