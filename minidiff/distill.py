@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from minidiff import guidance
 from minidiff.denoiser import Denoiser
-from minidiff.flow_matching import FlowMatching, euler, time_of
+from minidiff.flow_matching import STRAIGHT, FlowMatching, euler, time_of
 from minidiff.latent import LatentDiffusion
 from minidiff.sampler import last, times
 from minidiff.support import expect
@@ -112,7 +112,7 @@ class AsFlow(nn.Module):
 
     def velocity(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """dx/dt on the straight path at x (B, ...) and a time t () or (B,) above 0, of x's shape."""
-        return _towards(x, self(x, t, cond), t)
+        return STRAIGHT.velocity(x, self(x, t, cond), t)
 
     def _guided(self, cond) -> guidance.Denoise:
         if cond is None or self.scale == 1:
@@ -137,7 +137,7 @@ class Student(FlowMatching):
         """dx/dt at x (B, ...) and a time t, () or (B,), of x's shape; above 0 unless the network answers with it."""
         if self.predict == "flow":
             return super().velocity(x, t, cond)
-        return _towards(x, self(x, t, cond), torch.as_tensor(t))
+        return self.schedule.velocity(x, self(x, t, cond), t)
 
     def follow(self, teacher: FlowMatching | AsFlow) -> "Student":
         """Take the teacher's weights to begin with, and its answers as targets from now on."""
@@ -239,13 +239,6 @@ def _falls(t: Tensor, s: Tensor, rows: int) -> None:
     expect.tensor("t", t, f"{rows}", low=0, high=1)
     if not (expect.tensor("s", s, f"{rows}", low=0, high=1) < t).all():
         raise ValueError("s: got a time that is not before t, expected s < t")
-
-
-def _towards(x: Tensor, x0: Tensor, t: Tensor) -> Tensor:
-    """The velocity at x (B, ...) of the straight line to x0, at t above 0."""
-    if not (t > 0).all():
-        raise ValueError("t: got 0, where a line has arrived, expected a time above it")
-    return (x - x0) / _rows(t, x)
 
 
 def _rows(value: Tensor, like: Tensor) -> Tensor:

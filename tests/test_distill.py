@@ -179,7 +179,7 @@ def test_a_student_answers_as_its_teacher_does():
     assert torch.allclose(student.velocity(x, half), teacher.velocity(x, half), atol=0.1)
     assert torch.allclose(student.velocity(x, 0.5), student.velocity(x, half))
     assert student.loss(torch.randn(64, 2)).requires_grad
-    with pytest.raises(ValueError, match="t: got 0, where a line has arrived"):
+    with pytest.raises(ValueError, match="t: got 0, where there is no noise"):
         student.velocity(x, torch.zeros(5))
 
 

@@ -73,11 +73,6 @@ def cropped(x: Tensor) -> Tensor:
     return torch.stack([row[:, i : i + CROP, j : j + CROP] for row, (i, j) in zip(x, corners)])
 
 
-def _never_seen() -> list[str]:
-    """What is drawn where no prompt is given."""
-    return drawings("test", SMALL)[1]
-
-
 def whole(last: Enlarger, base: LatentDiffusion, *enlargers: Enlarger) -> Cascade:
     """What draws with an enlarger: the cascade that ends with it."""
     return Cascade(base, [*enlargers, last])
@@ -85,8 +80,19 @@ def whole(last: Enlarger, base: LatentDiffusion, *enlargers: Enlarger) -> Cascad
 
 def _enlarger(build, size: int, before: tuple[str, ...], **options) -> Recipe:
     source = partial(pictures, size=size)
-    how = {"lr": 3e-3, "batch": 32, "prompts": _never_seen, "whole": whole, "beside": before} | options
-    return Recipe(build, source, lengths(1500, 10_000), (3, size, size), generate.in_parts, **how)
+    return Recipe(
+        build,
+        source,
+        lengths(1500, 10_000),
+        (3, size, size),
+        generate.in_parts,
+        lr=3e-3,
+        batch=32,
+        prompts=emoji.never_seen,
+        whole=whole,
+        beside=before,
+        **options,
+    )
 
 
 def _last(**options) -> Recipe:
@@ -102,7 +108,7 @@ RECIPES = {
         (3, SMALL, SMALL),
         generate.prompted,
         lr=3e-3,
-        prompts=_never_seen,
+        prompts=emoji.never_seen,
     ),
     "cascade-emoji-32": _enlarger(enlarger, 2 * SMALL, ("cascade-emoji-16",)),
     "cascade-emoji-32-clean": _enlarger(partial(enlarger, most=0.0), 2 * SMALL, ("cascade-emoji-16",)),

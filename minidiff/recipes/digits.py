@@ -59,7 +59,7 @@ def two_step(**sizes) -> ProgressiveStudent:
     return ProgressiveStudent(UNet(channels=1, classes=10, **sizes), null=10, steps=2, worth=8)
 
 
-def taught(model: ProgressiveStudent, needed: tuple[nn.Module, ...], *tensors: Tensor) -> None:
+def taught(model: nn.Module, needed: tuple[nn.Module, ...], *tensors: Tensor) -> None:
     """A new student begins with the weights of its teacher, the one model that it needs."""
     model.follow(*needed)
 

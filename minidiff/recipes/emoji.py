@@ -13,6 +13,7 @@ from minidiff.data.emoji import plain
 from minidiff.denoiser import Denoiser
 from minidiff.distill import DistilledDiffusion, ProgressiveStudent
 from minidiff.latent import KLAutoencoder, LatentDiffusion
+from minidiff.recipes.digits import taught
 from minidiff.recipes.recipe import Recipe, lengths
 from minidiff.recipes.shapes import encoded, with_autoencoder, worded
 from minidiff.stable_diffusion import UNetModel, scaled_linear
@@ -109,11 +110,6 @@ def two_step() -> DistilledDiffusion:
 def told_by(split: str, teacher: LatentDiffusion) -> tuple[Tensor, Tensor]:
     """Codes and ids as `codes` has them, in the teacher's own autoencoder."""
     return codes(split, teacher.autoencoder)
-
-
-def taught(model: DistilledDiffusion, needed, mu: Tensor, ids: Tensor) -> None:
-    """A new student begins with the weights of its teacher, the one model that it needs."""
-    model.follow(*needed)
 
 
 def with_parts(model: LatentDiffusion, needed, mu: Tensor, ids: Tensor) -> None:

@@ -1,6 +1,7 @@
 """Tables too slow for a notebook, kept in data/tables as CSV below a line with the command that makes them."""
 
 import csv
+from statistics import mean
 
 from minidiff import checkpoints
 from minidiff.support import files
@@ -29,6 +30,18 @@ def command(name: str) -> str:
     """The command that made data/tables/NAME.csv, as its first line says."""
     with (TABLES / f"{name}.csv").open(encoding="utf-8") as file:
         return file.readline().removeprefix("#").strip()
+
+
+def averaged(rows: list[dict], *by: str, digits: int = 4) -> list[dict]:
+    """Rows that agree in the columns `by` as one, each other column, of numbers, averaged; without the seed."""
+    groups = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in by), []).append(row)
+    numbers = [name for name in rows[0] if name not in (*by, "seed")]
+    return [
+        dict(zip(by, key)) | {name: round(mean(row[name] for row in group), digits) for name in numbers}
+        for key, group in groups.items()
+    ]
 
 
 def _text(value) -> str:

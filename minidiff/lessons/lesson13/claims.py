@@ -3,7 +3,7 @@
 from statistics import mean
 
 from minidiff.cascade import LEVEL
-from minidiff.lessons.lesson13.measures import last_table, level_table, mistakes_table
+from minidiff.lessons.lesson13.measures import LAST, last_table, level_table, mistakes_table
 from minidiff.lessons.lesson13.trained import (
     ALONG,
     LARGE_READER,
@@ -43,8 +43,8 @@ def write_tables(seeds=range(3)) -> None:
 
 
 def _of_levels() -> list[Claim]:
-    made, fd_of = stored.command("13_level"), _by_level("FD, drawn")
-    clean, none, some = (fd_of[key] for key in (("clean", 0.0), ("augmented", 0.0), ("augmented", LEVEL)))
+    made, cases = stored.command("13_level"), (("clean", 0.0), ("augmented", 0.0), ("augmented", LEVEL))
+    clean, none, some = (_column("13_level", "FD, drawn", enlarger=name, level=level) for name, level in cases)
     text = f"an enlarger trained with noise on its small pictures does better with drawn ones (level {LEVEL})"
     ours = f"FD {spread(clean)} without, {spread(some)} with"
     better = mean(some) < mean(clean)
@@ -64,21 +64,8 @@ def _of_mistakes() -> Claim:
     return Claim("13", text, paper, ours, last["augmented"] < last["clean"], stored=stored.command("13_mistakes"))
 
 
-def _by_level(column: str) -> dict[tuple, list[float]]:
-    """Enlarger and level -> that column of the stored table, over the seeds."""
-    found = {}
-    for row in stored.read("13_level"):
-        found.setdefault((row["enlarger"], row["level"]), []).append(row[column])
-    return found
-
-
 def _of_last() -> Claim:
-    rows = stored.read("13_last")
-
-    def errors(enlarger, shown):
-        return [row["error"] for row in rows if (row["enlarger"], row["shown"]) == (enlarger, shown)]
-
-    clean, degraded = (errors(name, "real, degraded") for name in ("clean", "degraded"))
+    clean, degraded = (_column("13_last", "error", enlarger=name, shown="real, degraded") for name in LAST)
     text = "a last enlarger trained on degraded pictures does better with such pictures"
     ours = f"error {spread(clean)} without, {spread(degraded)} with"
     paper = "no figure; used for the last one of unCLIP (2204.06125, section 2.1)"

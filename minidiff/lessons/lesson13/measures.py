@@ -46,7 +46,7 @@ def real(said: list[str], side: int) -> Tensor:
 
 
 def right(said: list[str], images: Tensor) -> float:
-    """The share of pictures (B, 3, side, side), side 16 or 32, whose nearest real drawing is the one of its name."""
+    """The share of pictures (B, 3, side, side), side 16, 32 or 64, whose nearest real drawing is that of its name."""
     known, known_names = every(images.shape[-1])
     nearest = torch.cdist(images.flatten(1), known.flatten(1)).argmin(1)
     return mean(known_names[i] == name for i, name in zip(nearest.tolist(), said))
@@ -154,18 +154,6 @@ def mistakes_table(n: int, mistakes=(0.0, 0.1, 0.2, 0.4), seed: int = 0) -> list
 def mistake(n: int, seed: int = 0) -> float:
     """How far n small drawings of the base are from the right ones: the median root mean square difference."""
     return (drawn_small(n, seed) - real(names(n), 16)).square().flatten(1).mean(1).sqrt().median().item()
-
-
-def means(rows: list[dict], *keys: str) -> list[dict]:
-    """The rows that agree in `keys` as one, their numbers averaged; without the seed."""
-    groups = {}
-    for row in rows:
-        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
-    numbers = [name for name in rows[0] if name not in (*keys, "seed")]
-    return [
-        dict(zip(keys, group)) | {name: round(mean(row[name] for row in each), 4) for name in numbers}
-        for group, each in groups.items()
-    ]
 
 
 def ends(images: Tensor) -> dict[str, float]:

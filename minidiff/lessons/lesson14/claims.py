@@ -2,7 +2,6 @@
 
 import time
 from functools import partial
-from statistics import mean
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ PICTURES = 150  # of `shapes` a row of the table
 CANDIDATES = 16
 NAMES = 60  # of emoji a row of the table
 STEPS = 10
+averaged = partial(stored.averaged, digits=3)
 PRIORS = {"diffusion prior": "prior-emoji", "autoregressive prior": "prior-emoji-written"}  # kind -> recipe
 
 
@@ -164,18 +164,6 @@ def _of_prior(model: UnCLIP, kind: str, split: str, seed: int, n: int) -> dict:
     return row | apart | {"CPU seconds for 100 embeddings": round(seconds, 2)}
 
 
-def averaged(rows: list[dict], *by: str) -> list[dict]:
-    """Rows that agree in `by` as one, with the mean of each number over the seeds."""
-    groups = {}
-    for row in rows:
-        groups.setdefault(tuple(row[name] for name in by), []).append(row)
-    numbers = [name for name in rows[0] if name not in (*by, "seed")]
-    return [
-        dict(zip(by, key)) | {name: round(mean(row[name] for row in group), 3) for name in numbers}
-        for key, group in groups.items()
-    ]
-
-
 def claims(seeds: list[int], full: bool) -> list[Claim]:
     """The lesson's claims; `full` measures the stored tables again.
 
@@ -199,8 +187,8 @@ def _compared(text: str, source: str, more: list[float], less: list[float], made
     """
     holds = min(more) > max(less)
     ours = f"{spread(more)} against {spread(less)}"
-    why = "" if holds else OVERLAP if max(more) > min(less) else reversed_by
-    return Claim("14", text, source, ours, holds, why, made)
+    why = OVERLAP if max(more) >= min(less) else reversed_by
+    return Claim("14", text, source, ours, holds, "" if holds else why, made)
 
 
 def _of_dalle() -> list[Claim]:

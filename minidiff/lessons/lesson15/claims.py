@@ -14,7 +14,8 @@ from minidiff.data import mascots
 from minidiff.data.shapes.scene import COLOURS, SHAPES, WHERE
 from minidiff.latent import LatentDiffusion, text_to_image
 from minidiff.lessons.lesson15 import emoji, sketching
-from minidiff.personalize import fresh, tune
+from minidiff.lessons.lesson15.tuning import WAYS, kilobytes, tuned
+from minidiff.personalize import fresh
 from minidiff.scorecard import stored
 from minidiff.scorecard.common import Claim
 
@@ -25,14 +26,6 @@ COMMAND = "python -m minidiff scorecard 15 --full"
 WORDS = dict(zip(mascots.NAMES, ("zib", "wug", "dax")))
 GROUNDS = ("red", "yellow", "black", "white", "blue", "cyan")
 STEPS = 400
-WAYS = {  # name -> how it is tuned; `kept` where the prior is shown too
-    "textual inversion": {"how": "textual inversion", "kept": False},
-    "DreamBooth, no prior": {"how": "dreambooth", "kept": False},
-    "DreamBooth": {"how": "dreambooth", "kept": True},
-    "LoRA": {"how": "lora", "kept": True},
-    "LoRA, every layer": {"how": "lora", "kept": True, "layers": "all", "rank": 2},
-    "hypernetwork": {"how": "hypernetwork", "kept": True},
-}
 ALONE = [(place, ground) for place in WHERE for ground in GROUNDS]  # of which training showed four
 BESIDE = [(colour, shape) for shape in SHAPES[:3] for colour in COLOURS[:4]]
 
@@ -49,10 +42,7 @@ def prior(n: int = 64) -> list[str]:
 
 def taught(model: LatentDiffusion, thing: str, way: str, seed: int = 0, steps: int = STEPS) -> Adapter:
     """An adapter for one of `mascots.NAMES` by one of WAYS, from its four pictures."""
-    pictures, captions = mascots.mascots(thing)
-    options = dict(WAYS[way])
-    shown = prior() if options.pop("kept") else None
-    return tune(model, pictures, WORDS[thing], steps=steps, captions=captions, prior=shown, seed=seed, **options)
+    return tuned(model, mascots.mascots(thing), WORDS[thing], way, prior(), seed, steps)
 
 
 def alone(model: LatentDiffusion, thing: str) -> dict[str, float]:
@@ -94,7 +84,7 @@ def table(seeds, ways=tuple(WAYS), steps: int = STEPS) -> list[dict]:
                 seconds[thing] = process_time() - begin
             for thing in mascots.NAMES:
                 told = {"way": way, "seed": seed, "thing": thing, "weights": made[thing].numbers()}
-                told |= {"kB": emoji.kilobytes(made[thing]), "seconds": seconds[thing]}
+                told |= {"kB": kilobytes(made[thing]), "seconds": seconds[thing]}
                 rows.append(told | _row(model, thing, made, before))
     return [{k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
 

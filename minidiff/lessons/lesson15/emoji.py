@@ -4,7 +4,6 @@ As `claims` does for figures. "ldm-emoji" is built as the model of figures is, "
 """
 
 from statistics import mean
-from tempfile import TemporaryDirectory
 from time import process_time
 
 import numpy as np
@@ -16,7 +15,8 @@ from minidiff import checkpoints, data, plot, seeded
 from minidiff.adapter import Adapter, worn
 from minidiff.data import mascots_emoji as mascots
 from minidiff.latent import LatentDiffusion, text_to_image
-from minidiff.personalize import tune
+from minidiff.lessons.lesson15 import tuning
+from minidiff.lessons.lesson15.tuning import kilobytes, tuned
 from minidiff.scorecard import stored
 from minidiff.scorecard.common import Claim
 from minidiff.support import files
@@ -31,13 +31,7 @@ MODELS = {"ldm-emoji": 2, "sd-emoji": 1}  # name -> seeds that each way is tuned
 STEPS = 200
 EACH = 5  # pictures of every skin tone
 DRAWN = ("red mage", "mage", "tiger face", "red apple")  # what the sheet shows: a thing, and other prompts
-WAYS = {  # name -> how it is tuned; `kept` where the prior is shown too
-    "textual inversion": {"how": "textual inversion", "kept": False},
-    "DreamBooth": {"how": "dreambooth", "kept": True},
-    "LoRA": {"how": "lora", "kept": True},
-    "LoRA, every layer": {"how": "lora", "kept": True, "layers": "all", "rank": 2},
-    "hypernetwork": {"how": "hypernetwork", "kept": True},
-}
+WAYS = tuple(way for way in tuning.WAYS if way != "DreamBooth, no prior")
 
 
 def names(first: int, last: int) -> list[str]:
@@ -58,10 +52,7 @@ def others() -> list[str]:
 
 def taught(model: LatentDiffusion, thing: str, way: str, seed: int = 0, steps: int = STEPS) -> Adapter:
     """An adapter for one of `mascots_emoji.NAMES` by one of WAYS, from its four pictures."""
-    pictures, captions = mascots.mascots(thing)
-    options = dict(WAYS[way])
-    shown = prior() if options.pop("kept") else None
-    return tune(model, pictures, WORDS[thing], steps=steps, captions=captions, prior=shown, seed=seed, **options)
+    return tuned(model, mascots.mascots(thing), WORDS[thing], way, prior(), seed, steps)
 
 
 def measured(model: LatentDiffusion, thing: str) -> dict[str, float]:
@@ -88,19 +79,13 @@ def others_right(model: LatentDiffusion) -> float:
     return data.emoji.marks(prompts, text_to_image(model, prompts, generator=seeded(1))).right
 
 
-def kilobytes(adapter: Adapter) -> float:
-    """Of its file."""
-    with TemporaryDirectory() as folder:
-        return adapter.save(f"{folder}/adapter.safetensors").stat().st_size / 1000
-
-
 def drawn(model: LatentDiffusion) -> Tensor:
     """For the sheet: the first thing of DRAWN in every skin tone, and the further prompts, (9, 3, 32, 32)."""
     thing, *plain = DRAWN
     return text_to_image(model, mascots.prompts(WORDS[thing], 1) + plain, generator=seeded(0))
 
 
-def table(seeds: dict[str, list[int]], ways=tuple(WAYS), steps: int = STEPS) -> tuple[list[dict], dict[str, Tensor]]:
+def table(seeds: dict[str, list[int]], ways=WAYS, steps: int = STEPS) -> tuple[list[dict], dict[str, Tensor]]:
     """A row a model, way, seed and thing, and first one a model of what it does without an adapter.
 
     Also what each model drew untouched and then by each way with the first seed: name -> (1 + ways, 9, 3, 32, 32).

@@ -14,7 +14,7 @@ from minidiff.distill import ConsistencyStudent, ProgressiveStudent, reflow_pair
 from minidiff.dit import DiT, flops
 from minidiff.flow_matching import FlowMatching, bend, marginal_velocity
 from minidiff.lessons.lesson17 import emoji
-from minidiff.lessons.lesson17.training import taught
+from minidiff.lessons.lesson17.training import follows, loss_of, taught
 from minidiff.sampler import sample, times
 from minidiff.scorecard import real_digits, stored
 from minidiff.scorecard.common import Claim, spread
@@ -140,10 +140,7 @@ def _drawn(model: Denoiser, labels: Tensor, steps: int, generator) -> Tensor:
 
 def held_out_loss(model: FlowMatching, draws: int = 6) -> float:
     """The loss over the held-out digits, each under the same `draws` noises and times for every model."""
-    x0, labels = data.digits("test")
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return mean(model.loss(x0, labels).item() for _ in range(draws))
+    return loss_of(model, *data.digits("test"), draws=draws)
 
 
 def sizes_table(steps: int = TRIED, sizes=SIZES) -> list[dict]:
@@ -224,12 +221,7 @@ def _of_steps() -> list[Claim]:
 
 def _of_sizes() -> Claim:
     rows = [row for row in stored.read("17_sizes") if row["net"] != "U-Net"]
-    losses = torch.tensor([row["held-out loss"] for row in rows])
-
-    def follows(column):
-        return torch.corrcoef(torch.stack([torch.tensor([row[column] for row in rows]).log(), losses]))[0, 1].item()
-
-    work, weights = follows("MFLOPs"), follows("weights")
+    work, weights = follows(rows, "MFLOPs"), follows(rows, "weights")
     ours = (
         f"correlation of the held-out loss with log FLOPs {work:.2f}, with log weights {weights:.2f} (4 sizes, 1 seed)"
     )

@@ -12,7 +12,7 @@ from minidiff.flow_matching import FlowMatching
 from minidiff.latent import LatentDiffusion, text_to_image
 from minidiff.lessons.lesson09.claims import emoji_names
 from minidiff.lessons.lesson13.measures import fd, real
-from minidiff.lessons.lesson17.training import taught
+from minidiff.lessons.lesson17.training import follows, loss_of, taught
 from minidiff.recipes import emoji as recipes
 from minidiff.scorecard import stored
 from minidiff.scorecard.common import Claim, spread
@@ -78,20 +78,13 @@ def sizes_table(steps: int = TRIED, sizes=SIZES) -> list[dict]:
         seconds = time.perf_counter() - start
         work = flops(net, held_out[0][:1], torch.ones(1), held_out[1][:1])
         told = {"net": name, "MFLOPs": round(work / 1e6, 1), "weights": weights_without_words(net), "steps": steps}
-        rows.append(told | {"train (s)": round(seconds), "held-out loss": round(held_out_loss(model, *held_out), 4)})
+        rows.append(told | {"train (s)": round(seconds), "held-out loss": round(loss_of(model, *held_out), 4)})
     return rows
 
 
 def weights_without_words(net: DiT | UNet) -> int:
     """How many weights a network has, without the vectors of the words, which are the same for all."""
     return sum(weight.numel() for name, weight in net.named_parameters() if not name.startswith("text."))
-
-
-def held_out_loss(model: FlowMatching, codes: Tensor, ids: Tensor, draws: int = 6) -> float:
-    """The loss over those codes, each under the same `draws` noises and times for every model."""
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return mean(model.loss(codes, ids).item() for _ in range(draws))
 
 
 def claims() -> list[Claim]:
@@ -116,12 +109,7 @@ def _of_steps(measure: str) -> Claim:
 
 def _of_sizes() -> Claim:
     rows = [row for row in stored.read("17_emoji_sizes") if row["net"] != "U-Net"]
-    losses = torch.tensor([row["held-out loss"] for row in rows])
-
-    def follows(column: str) -> float:
-        return torch.corrcoef(torch.stack([torch.tensor([row[column] for row in rows]).log(), losses]))[0, 1].item()
-
-    work, weights = follows("MFLOPs"), follows("weights")
+    work, weights = follows(rows, "MFLOPs"), follows(rows, "weights")
     ours = f"correlation of the loss with log FLOPs {work:.2f}, with log weights {weights:.2f} (4 sizes, 1 seed)"
     text = "on codes of emoji, too, a transformer's loss follows its FLOPs more closely than its weights"
     paper = "transformers with more Gflops consistently have a lower FID (2212.09748, abstract)"

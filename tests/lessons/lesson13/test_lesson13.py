@@ -76,7 +76,7 @@ def test_right_and_off_and_fd_tell_real_drawings_from_others():
 def test_rows_are_averaged_over_seeds_alone():
     rows = [{"a": "x", "level": 0.1, "seed": seed, "off": float(seed)} for seed in (1, 2, 3)]
     rows.append({"a": "x", "level": 0.2, "seed": 1, "off": 7.0})
-    assert measures.means(rows, "a", "level") == [
+    assert stored.averaged(rows, "a", "level") == [
         {"a": "x", "level": 0.1, "off": 2.0},
         {"a": "x", "level": 0.2, "off": 7.0},
     ]
@@ -104,7 +104,7 @@ def test_the_stored_tables_have_their_rows():
 
 
 def test_the_level_that_a_cascade_takes_is_the_best_of_the_sweep():
-    rows = measures.means(stored.read("13_level"), "enlarger", "level")
+    rows = stored.averaged(stored.read("13_level"), "enlarger", "level")
     augmented = [row for row in rows if row["enlarger"] == "augmented"]
     assert min(augmented, key=lambda row: row["FD, drawn"])["level"] == LEVEL
 
