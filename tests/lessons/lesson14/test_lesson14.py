@@ -116,3 +116,10 @@ def test_each_claim_is_read_from_a_stored_table():
     for name in ("14_dalle", "14_unclip"):
         rows = stored.read(name)
         assert {row["seed"] for row in rows} == {0, 1, 2}
+
+
+def test_a_claim_that_does_not_hold_says_whether_the_seeds_overlap_or_all_say_the_opposite():
+    def why(more, less):
+        return lesson14._compared("", "", more, less, "", "the opposite").why
+
+    assert [why([3, 4], [1, 2]), why([2, 4], [1, 3]), why([1, 2], [3, 4])] == ["", lesson14.OVERLAP, "the opposite"]
