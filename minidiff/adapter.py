@@ -159,16 +159,16 @@ class LoRA(nn.Module):
 
     down (rank, in) is random at first and up (out, rank) zero, so that a new LoRA changes nothing. scale is
     alpha / rank times the strength. Of a convolution, down (rank, in, k, k) has its kernel and up (out, rank, 1, 1) one
-    of a single pixel, as LoCon has it.
+    of a single pixel, as LoCon has it. ValueError or TypeError for other shapes, and for two dtypes.
     """
 
     def __init__(self, layer: nn.Module, down: Tensor, up: Tensor, scale: float = 1.0):
         super().__init__()
-        self.layer, self.scale = layer, scale
+        outside, *inside = layer.weight.shape
+        expect.tensor("down", down, " ".join(["rank", *map(str, inside)]))
+        expect.tensor("up", up, " ".join([str(outside), str(len(down)), *"1" * (len(inside) - 1)]), like=down)
+        self.layer, self.scale = layer, expect.number("scale", scale)
         self.down, self.up = nn.Parameter(down), nn.Parameter(up)
-        if self.change().shape != layer.weight.shape:
-            got = f"{tuple(self.change().shape)}, expected {tuple(layer.weight.shape)}"
-            raise ValueError(f"down, up: got a change of shape {got}, that of the layer's weight")
 
     @property
     def weight(self) -> Tensor:
@@ -264,7 +264,7 @@ def _put_on(model: LatentDiffusion, adapter: Adapter, strength: float) -> list[C
         for name, make in _changes(net, adapter, strength).items():
             undo.append(make(name))
         return undo
-    except (AttributeError, KeyError, ValueError, RuntimeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         for step in reversed(undo):
             step()
         raise ValueError(f"adapter: got one that does not fit this model ({error!s:.150})") from error
@@ -313,6 +313,7 @@ def _hyper(net: nn.Module, adapter: Adapter, strength: float, name: str) -> Call
 
 def small_networks(width: int) -> nn.ModuleList:
     """A hypernetwork's two for words (B, L, width): of the keys and of the values, their last layers zero."""
+    expect.integer("width", width, 1)
     nets = nn.ModuleList(nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width)) for _ in range(2))
     for net in nets:
         nn.init.zeros_(net[-1].weight)

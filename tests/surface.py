@@ -1,13 +1,17 @@
 """Wrong input, made from a right call of a public function: each tensor in the wrong rank, size or type.
 
-The walks are in test_surface.py and test_surface_later.py.
+The right calls are in surface_images.py and surface_words.py, the walk over them is in test_surface.py.
 """
 
+import importlib
 import inspect
+import pkgutil
 import re
 
 import torch
 from torch import Tensor
+
+import minidiff
 
 ROWS = "rows"  # the argument's number of rows is its own affair
 
@@ -118,10 +122,16 @@ def judged(call, arguments, named, kind, right) -> str | None:
     return None if same(found, right) else "accepted, with another answer"
 
 
-def public(modules):
-    """Every public function of the modules, and every public method of their classes."""
-    for module in modules:
-        short = module.__name__.partition(".")[2]
+def modules():
+    """The modules at the top of the package, each with its short name."""
+    for _, short, is_room in pkgutil.iter_modules(minidiff.__path__):
+        if not is_room and short != "__main__":
+            yield short, importlib.import_module(f"minidiff.{short}")
+
+
+def public():
+    """Every public function of those modules, and every public method of their classes."""
+    for short, module in modules():
         for name, found in vars(module).items():
             if name.startswith("_") or getattr(found, "__module__", "") != module.__name__ or not callable(found):
                 continue

@@ -168,9 +168,18 @@ def test_the_other_words_vectors_do_not_move(shapes):
     shapes.zero_grad()
 
 
+def of_two_dtypes(model) -> Adapter:
+    """A LoRA whose last layer has one matrix in half precision."""
+    adapter = fresh(model, "zib", "lora")
+    *_, last_one = adapter.weights
+    adapter.weights[last_one] = adapter.weights[last_one].half()
+    return adapter
+
+
 REFUSED = [
     (lambda m: merged(m, fresh(m, "zib", "hypernetwork")), "adapter: got a hypernetwork"),
     (lambda m: worn(m, Adapter("lora", "", {"x.down": torch.zeros(1, 1)})).__enter__(), "does not fit this model"),
+    (lambda m: worn(m, of_two_dtypes(m)).__enter__(), "does not fit this model (up: got float16"),
     (lambda m: Adapter.load("nowhere.txt"), "path: got 'nowhere.txt'"),
 ]
 

@@ -123,7 +123,6 @@ def test_the_tests_have_the_same_tree_as_the_package():
                 "reuse",
                 "site",
                 "surface",
-                "surface_later",
                 "twice",
             }
         else:

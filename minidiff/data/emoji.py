@@ -121,9 +121,10 @@ def marks(prompts: list[str], images: Tensor) -> Marks:
 
     ValueError for a prompt that names no drawing, and where there are not as many prompts as pictures.
     """
-    if len(prompts) != len(images):
-        raise ValueError(f"prompts: got {len(prompts)}, expected {len(images)}, one for each picture")
-    pairs = list(zip(attributes(prompts), attributes(nearest(images))))
+    drawn = nearest(images)
+    if len(prompts) != len(drawn):
+        raise ValueError(f"prompts: got {len(prompts)}, expected {len(drawn)}, one for each picture")
+    pairs = list(zip(attributes(prompts), attributes(drawn)))
     by = {name: fmean(getattr(a, name) == getattr(b, name) for a, b in pairs) for name in ("thing", "kind")}
     if toned := [a.tones == b.tones for a, b in pairs if a.tones]:
         by["tone"] = fmean(toned)

@@ -145,10 +145,11 @@ def test_what_is_given_is_the_callers_own():
         (lambda: data.emoji.nearest(torch.zeros(1, 3, 16, 16)), "images: got 16x16 pixels, expected 32x32 or 64x64"),
         (lambda: data.emoji.nearest(torch.full((1, 3, 32, 32), torch.nan)), "images: got NaN"),
         (lambda: data.emoji.marks(["dog face"], torch.zeros(2, 3, 32, 32)), "prompts: got 1, expected 2"),
+        (lambda: data.emoji.marks(["dog face"], "dog.png"), "images: got 'dog.png'"),
     ],
 )
 def test_bad_input_is_told(call, told):
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises((TypeError, ValueError), match=told):
         call()
 
 

@@ -32,12 +32,13 @@ def marks(prompts: list[str], images: Tensor) -> Marks:
 
     The share of attributes asked for that are right, of colour-shape pairs, and of each attribute by its name.
     """
-    if len(prompts) != len(images):
-        raise ValueError(f"prompts: got {len(prompts)}, expected {len(images)}, one for each picture")
+    scenes = read(images)
+    if len(prompts) != len(scenes):
+        raise ValueError(f"prompts: got {len(prompts)}, expected {len(scenes)}, one for each picture")
     wanted = [asked(prompt) for prompt in prompts]
     if None in wanted:
         raise ValueError(f"prompts: got {prompts[wanted.index(None)]!r}, expected one or two figures, each of a colour")
-    found = [mark for want, seen in zip(wanted, read(images)) for mark in compare(want, seen)]
+    found = [mark for want, seen in zip(wanted, scenes) for mark in compare(want, seen)]
     by = {name: fmean(right for other, right in found if other == name) for name in dict.fromkeys(dict(found))}
     pairs = by.pop("pair")
     return Marks(fmean(right for name, right in found if name != "pair"), pairs, by)
