@@ -1,8 +1,8 @@
 """What published homeworks ask for, done with public names alone: one's own network, channels, sizes, data and loop."""
 
 import re
+from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from minidiff import checkpoints, data, metrics, plot, seeded, train
+from minidiff import checkpoints, data, evaluate, metrics, plot, seeded, train
 from minidiff.autoregressive import PixelModel
 from minidiff.denoiser import Denoiser
 from minidiff.flow import Flow
@@ -196,12 +196,18 @@ def test_each_line_of_the_readmes_table_runs(tmp_path, monkeypatch):
         for k in range(2):
             Image.new("RGB", (20, 20), (90 * k, 100, 50)).save(tmp_path / "flowers" / name / f"{k}.png")
     known = {
-        **vars(data_names()),
+        **linked_by_the_readme(),
         "net": UNet(channels=1, widths=(8, 8), attention=()),
         "digits": checkpoints.load("ddpm-digits"),
         "painter": checkpoints.load("ldm-shapes"),
         "clip": checkpoints.load("clip-shapes"),
+        "control": checkpoints.load("control-shapes").follow(checkpoints.load("ldm-shapes")),
+        "classifier": checkpoints.load("classifier-digits"),
         "labels": torch.tensor([3, 7]),
+        "real": data.digits("train")[0][:300],
+        "held_out": data.digits("test")[0],
+        "samples": data.digits("train")[0][300:600],
+        "noise": torch.randn(2, 1, 16, 16),
         "x": torch.randn(2, 1, 16, 16),
         "t": torch.tensor(0.5),
         "mask": torch.ones(32, 32),
@@ -209,24 +215,28 @@ def test_each_line_of_the_readmes_table_runs(tmp_path, monkeypatch):
         "others": torch.randn(60, 2),
     }
     rows = rows_of_the_readme()
-    assert len(rows) >= 14
+    assert len(rows) >= 20
     for row in rows:
-        exec(row, known)
+        exec(row.replace("steps=400", "steps=2"), known)
         known["labels"] = torch.tensor([3, 7])
     assert known["names"] == ["rose", "tulip"] and known["images"].shape == (4, 3, 16, 16)
     assert known["x0"].shape == (2, 1, 16, 16) and last(known["steps"]).shape == (2, 1, 16, 16)
     assert known["anew"].shape == (2, 3, 32, 32) and known["shares"].shape == (2, 2)
-    assert (tmp_path / "mine.png").is_file() and eval(rows[7], known) == ["pink"]
+    assert known["zibs"].shape == (1, 3, 32, 32) and known["planned"].shape == (2, 3, 32, 32)
+    assert known["nats"].shape == (2,) and list(known["table"]) == ["mine", *evaluate.FLOORS]
+    assert (tmp_path / "mine.png").is_file() and ["pink"] in [eval(row, known) for row in rows if "unknown" in row]
 
 
-def data_names() -> SimpleNamespace:
-    """What stands in the files that the README links below its table."""
-    from minidiff.clip import zero_shot
-    from minidiff.generate import draw, guided
-    from minidiff.latent import image_to_image, inpaint, text_to_image
-    from minidiff.sampler import invert
-
-    given = {"checkpoints": checkpoints, "data": data, "metrics": metrics, "plot": plot, "Denoiser": Denoiser}
-    given |= {"cosine": cosine, "straight": straight, "times": times, "draw": draw, "guided": guided, "invert": invert}
-    made = {"text_to_image": text_to_image, "image_to_image": image_to_image, "inpaint": inpaint}
-    return SimpleNamespace(**given, **made, zero_shot=zero_shot)
+def linked_by_the_readme() -> dict:
+    """The files that the README links below its table, by their names, and what each of them defines."""
+    text = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    below = text[text.index("\nWhere they are:") :].partition("\n\n")[0]
+    names = re.findall(r"\]\(minidiff/(\w+)", below)
+    modules = {name: import_module(f"minidiff.{name}") for name in names}
+    defined = {
+        name: found
+        for module in modules.values()
+        for name, found in vars(module).items()
+        if getattr(found, "__module__", None) == module.__name__
+    }
+    return defined | modules
