@@ -80,7 +80,7 @@ def test_two_processes_train_one_writes_and_a_dead_one_ends_the_run(two, tmp_pat
         assert output.count("steps by 2 processes") == 1
         assert checkpoints.card(tmp_path / f"{name}.safetensors")["steps"] == 40
     assert (tmp_path / "killed.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
-    files = {"worker.py", "waiting", "killed.safetensors", "whole.safetensors"}
+    files = {"worker.py", "waiting", "killed.safetensors", "killed.state", "whole.safetensors", "whole.state"}
     assert {path.name for path in tmp_path.iterdir()} == files
 
 
