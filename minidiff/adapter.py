@@ -164,8 +164,10 @@ class LoRA(nn.Module):
 
     def __init__(self, layer: nn.Module, down: Tensor, up: Tensor, scale: float = 1.0):
         super().__init__()
+        if not isinstance(getattr(layer, "weight", None), Tensor):
+            raise TypeError(f"layer: got {type(layer).__name__}, expected a linear layer or a convolution")
         outside, *inside = layer.weight.shape
-        expect.tensor("down", down, " ".join(["rank", *map(str, inside)]))
+        expect.tensor("down", down, " ".join(["rank", *map(str, inside)]), like=layer.weight)
         expect.tensor("up", up, " ".join([str(outside), str(len(down)), *"1" * (len(inside) - 1)]), like=down)
         self.layer, self.scale = layer, expect.number("scale", scale)
         self.down, self.up = nn.Parameter(down), nn.Parameter(up)

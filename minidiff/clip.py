@@ -34,6 +34,10 @@ class CLIP(nn.Module):
         super().__init__()
         self.vision, self.text, self.tokenizer = vision, text, tokenizer
         self.width = expect.integer("width", width, 1)
+        for name, tower in (("vision", vision), ("text", text)):
+            if not hasattr(tower, "width"):
+                told = "expected one that says how many numbers it makes of a row: its attribute `width`"
+                raise TypeError(f"{name}: got {type(tower).__name__}, {told}")
         self.image_projection = nn.Linear(vision.width, width, bias=False)
         self.text_projection = nn.Linear(text.width, width, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # CLIP's start
@@ -45,7 +49,7 @@ class CLIP(nn.Module):
 
     def encode_image(self, x: Tensor) -> Tensor:
         """Pictures in [-1, 1] -> unit vectors (B, width)."""
-        return F.normalize(self.image_projection(self.vision(x)), dim=1)
+        return self._projected(x, self.vision(x))
 
     def encode_text(self, ids: Tensor) -> Tensor:
         """Token ids (B, L) -> unit vectors (B, width)."""
@@ -94,6 +98,11 @@ class CLIP(nn.Module):
     def _seen(self, x: Tensor, t: Tensor) -> Tensor:
         return self.encode_image(x)
 
+    def _projected(self, x: Tensor, seen: Tensor) -> Tensor:
+        """What the vision tower says of x, (B, vision.width), as unit vectors."""
+        expect.tensor("vision(x)", seen, f"{len(x)} {self.image_projection.in_features}")
+        return F.normalize(self.image_projection(seen), dim=1)
+
 
 @part
 class NoisyCLIP(CLIP):
@@ -105,7 +114,7 @@ class NoisyCLIP(CLIP):
 
     def encode_image(self, x: Tensor, t=0.0) -> Tensor:
         """Pictures x_t at time t, () or (B,) -> unit vectors (B, width)."""
-        return F.normalize(self.image_projection(self.vision(x, t)), dim=1)
+        return self._projected(x, self.vision(x, t))
 
     def terms(self, x0: Tensor, ids: Tensor) -> dict[str, Tensor]:
         """As CLIP's, of pictures noised here, at times spread evenly over the schedule's grid."""

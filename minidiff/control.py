@@ -62,11 +62,28 @@ class Control(nn.Module):
         self.model = ()
 
     def follow(self, model: LatentDiffusion) -> "Control":
-        """Begin as a copy of the way down of that model's U-Net, and `listen` to it."""
+        """Begin as a copy of the way down of that model's U-Net, and `listen` to it.
+
+        TypeError or ValueError for another model, or a U-Net of other sizes than the control's.
+        """
+        self._fits(model)
         own, theirs = self.state_dict(), model.denoiser.net.state_dict()
         new = [name for name in own if name.startswith(("hint.", "zeros."))]
         self.load_state_dict({name: own[name] if name in new else theirs[name] for name in own})
         return self.listen(model)
+
+    def _fits(self, model: LatentDiffusion) -> None:
+        if not isinstance(model, LatentDiffusion) or not isinstance(model.denoiser.net, UNet):
+            raise TypeError(f"model: got {type(model).__name__}, expected a LatentDiffusion whose network is a UNet")
+        net = model.denoiser.net
+        for name in ("widths", "blocks", "attention"):
+            theirs, own = getattr(net, name), getattr(self, name)
+            if theirs != own:
+                raise ValueError(f"model: got a U-Net with {name} = {theirs}, expected {own} as the control's")
+        if net.text is not None and net.text.width != self.words:
+            raise ValueError(f"model: got words of width {net.text.width}, expected {self.words} as the control's")
+        if self.attention and net.text is None:
+            raise ValueError("model: got a U-Net without words, expected attention=() in the control of one")
 
     def listen(self, model: LatentDiffusion) -> "Control":
         """Train beside a frozen copy of that model from now on, and keep the own weights."""
@@ -94,7 +111,8 @@ class Control(nn.Module):
             raise ValueError("model: got none, expected `follow(model)` before the training")
         expect.tensor("mu", mu, f"B {self.model[0].autoencoder.latent} h w")
         expect.told("ids", ids, len(mu))
-        expect.tensor("sketches", sketches, f"{len(mu)} 1 H W")
+        limits = {"low": 0, "high": 1} if getattr(sketches, "is_cpu", False) else {}
+        expect.tensor("sketches", sketches, f"{len(mu)} 1 H W", **limits)
         model = self.model[0].to(mu.device)
         denoiser = _denoiser(model, self, sketches, drop=self.drop)
         denoiser.training = self.training

@@ -82,7 +82,7 @@ class VQVAE(nn.Module):
 
     def codes_of(self, x: Tensor) -> Tensor:
         """What is rounded: (B, latent, H / f, W / f)."""
-        expect.tensor("x", x, f"B {self.channels} H W", like=self.encoder[1].weight)
+        expect.tensor("x", x, f"B {self.channels} H W", like=self.encoder[1].weight, scaled=True)
         if x.shape[2] % self.f or x.shape[3] % self.f:
             raise ValueError(f"x: got {x.shape[2]}x{x.shape[3]} pixels, expected multiples of f = {self.f}")
         return self.encoder(x)
@@ -213,21 +213,24 @@ class DALLE(TextToImage):
 
         That at place i has been made from the text and the tokens before i.
         """
-        ids = expect.integers("ids", ids, "B L")
+        ids = expect.integers("ids", ids, "B L", 0, self.words - 1)  # from there on they are a picture's
         tokens = expect.integers("tokens", tokens, f"{len(ids)} N", 0, self.vqvae.codes - 1)
         row = torch.cat([ids, self.words + tokens[:, :-1]], dim=1)  # (B, L + N - 1)
         return self.writer(row)[:, ids.shape[1] - 1 :, self.words :]
 
     def loss(self, tokens: Tensor, ids: Tensor) -> Tensor:
-        """The mean cross-entropy of a picture's token, in nats, given its text and the tokens before it: a scalar."""
-        tokens = expect.integers("tokens", tokens, "B N")
+        """The mean cross-entropy of a token, in nats, given its text and the tokens before it: a scalar.
+
+        tokens (B, side²), row by row; ids (B, L).
+        """
+        tokens = expect.integers("tokens", tokens, f"B {self.side**2}")
         return F.cross_entropy(self.logits(ids, tokens).transpose(1, 2), tokens)
 
     @torch.no_grad()
     def generate(self, ids: Tensor, *, temperature=1.0, top_k=None, generator=None, given: Tensor | None = None):
         """Tokens (B, side, side) for texts ids (B, L), drawn one by one. given (B, n): the first n, not drawn."""
         caches = [Cache() for _ in range(self.layers)]
-        ids = expect.integers("ids", ids, "B L")
+        ids = expect.integers("ids", ids, "B L", 0, self.words - 1)
         tokens = ids.new_empty(len(ids), 0) if given is None else self._given(given, len(ids))
         logits = self._next(torch.cat([ids, self.words + tokens], dim=1), 0, caches)
         while True:

@@ -7,6 +7,7 @@ so they are drawn from by the same samplers. Time t = 0 is data, as everywhere i
 import copy
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +54,8 @@ def progressive_target(velocity: Velocity, x: Tensor, t: Tensor, s: Tensor, wort
     step = (s - t) / worth
     total = torch.zeros_like(x)
     for k in range(worth):
-        total = total + velocity(x + _rows(step, x) * total, t + k * step)
+        v = velocity(x + _rows(step, x) * total, t + k * step)
+        total = total + expect.alike("velocity(x, t)", v, "x", x)
     return total / worth
 
 
@@ -64,7 +66,9 @@ def consistency_function(velocity: Velocity, x: Tensor, t: Tensor) -> Tensor:
     (2303.01469, eq. 5), without which a constant answer would be consistent too.
     """
     t = expect.time("t", t, len(expect.tensor("x", x, "B ...")))
-    return x - _rows(t.expand(len(x)), x) * velocity(x, t)
+    asked = t.where(t > 0, 1.0)  # at 0 the velocity has no say, and not every network can tell it there
+    v = expect.alike("velocity(x, t)", velocity(x, asked), "x", x)
+    return x - _rows(t.expand(len(x)), x) * v
 
 
 def boundary(t, smallest: float = 0.002, sigma_data: float = 0.5) -> tuple[Tensor, Tensor]:
@@ -87,14 +91,17 @@ class AsFlow(nn.Module):
     as noisy, and the velocity there is (x - x0) / t.
     scale: of classifier-free guidance. Its student then learns the guided answer, and needs no second one without words
     (the first stage of 2210.03142, where the student is told the scale as well).
+    limit: `guidance.clamp`, say, for estimates out of range, as those of a network that predicts eps are in most noise:
+    its error is divided by alpha there, and a student would learn little else.
     """
 
-    def __init__(self, denoiser: Denoiser, scale: float = 1.0):
+    def __init__(self, denoiser: Denoiser, scale: float = 1.0, limit: Callable | None = None):
         super().__init__()
         if not isinstance(denoiser, Denoiser):
             raise TypeError(f"denoiser: got {type(denoiser).__name__}, expected a Denoiser")
         self.denoiser = denoiser
         self.scale = expect.number("scale", scale)
+        self.limit = limit
         if scale != 1 and denoiser.null is None:
             raise ValueError(f"scale: got {scale} for a denoiser without null, expected 1: it cannot be guided")
 
@@ -116,8 +123,10 @@ class AsFlow(nn.Module):
 
     def _guided(self, cond) -> guidance.Denoise:
         if cond is None or self.scale == 1:
-            return partial(self.denoiser, cond=cond)
-        return guidance.cfg(self.denoiser, cond, self.denoiser.null, self.scale)
+            denoise = partial(self.denoiser, cond=cond)
+        else:
+            denoise = guidance.cfg(self.denoiser, cond, self.denoiser.null, self.scale)
+        return denoise if self.limit is None else self.limit(denoise)
 
 
 class Student(FlowMatching):
@@ -140,7 +149,14 @@ class Student(FlowMatching):
         return self.schedule.velocity(x, self(x, t, cond), t)
 
     def follow(self, teacher: FlowMatching | AsFlow) -> "Student":
-        """Take the teacher's weights to begin with, and its answers as targets from now on."""
+        """Take the teacher's weights to begin with, and its answers as targets from now on.
+
+        ValueError for one whose network predicts something else, so that its weights would mean something else here.
+        """
+        predict = getattr(teacher, "denoiser", teacher).predict
+        if predict != self.predict:
+            told = f"expected {self.predict!r} as the student's does; `listen(teacher)` keeps the own weights"
+            raise ValueError(f"teacher: got one whose network predicts {predict!r}, {told}")
         self.net.load_state_dict(teacher.net.state_dict())
         return self.listen(teacher)
 
@@ -227,10 +243,10 @@ def consistency_sample(denoise, x: Tensor, times: Tensor, generator: torch.Gener
     expect.function("denoise", denoise, "(x, t) -> x0")
     expect.tensor("x", x, "B ...", finite=True)
     *_, end = t = expect.tensor("times", times, "N", low=0, high=1).tolist()
-    if len(t) < 2 or end:
+    if len(t) < 2 or end or any(s >= t for t, s in pairwise(t)):
         raise ValueError(f"times: got {t[:8]}, expected times that fall to 0")
     for i, time in enumerate(t[:-1]):
-        x0 = denoise(x, torch.tensor(time, dtype=x.dtype))
+        x0 = expect.alike("denoise(x, t)", denoise(x, torch.tensor(time, dtype=x.dtype)), "x", x)
         x = x0 if i == len(t) - 2 else (1 - t[i + 1]) * x0 + t[i + 1] * randn(x.shape, x, generator)
     return x
 

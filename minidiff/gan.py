@@ -124,9 +124,10 @@ class GAN(nn.Module):
     """A generator x = G(z), z ~ N(0, I), and a discriminator D that learns to tell its fakes from real ones.
 
     size: None for points (B, 2), else pictures (B, channels, size, size). classes: above 0 both networks see the label,
-    a conditional GAN (Mirza and Osindero, arXiv:1411.1784). `objective` is a `NonSaturating` or `Wasserstein`;
-    `penalty` is the weight of the gradient penalty (lambda), `turns` how often the discriminator moves for one move of
-    the generator. It is trained by `train.fit_adversarial`, not by `train.fit`: one loss would not do.
+    a conditional GAN (Mirza and Osindero, arXiv:1411.1784). `objective` is a `NonSaturating`, a `Wasserstein` or one of
+    your own, with losses discriminator(real, fake) and generator(fake) of scores (B,); `penalty` is the weight of the
+    gradient penalty (lambda), `turns` how often the discriminator moves for one move of the generator. It is trained by
+    `train.fit_adversarial`, not by `train.fit`: one loss would not do.
     generator, discriminator: networks of your own in place of a `Generator` and a `Discriminator`, z (B, code) -> x and
     x -> a score (B,) or (B, 1). With classes they are called with the labels as a second argument.
     """
@@ -147,7 +148,7 @@ class GAN(nn.Module):
         super().__init__()
         self.code = expect.integer("code", code, 1)
         self.size, self.classes, self.width, self.channels = size, classes, width, channels
-        self.objective = objective or NonSaturating()
+        self.objective = _objective(objective or NonSaturating())
         self.penalty = expect.number("penalty", penalty, 0)
         self.turns = expect.integer("turns", turns, 1)
         self.own = {"generator": generator, "discriminator": discriminator}
@@ -163,7 +164,7 @@ class GAN(nn.Module):
         expect.tensor("x", x, "B ...", like=next(self.parameters()), scaled=True)
         with torch.no_grad():
             fake = expect.alike("generator(z)", self.fake(self.codes(len(x)), y), "x", x)
-        loss = self.objective.discriminator(self.score(x, y), self.score(fake, y))
+        loss = self._loss("discriminator", self.score(x, y), self.score(fake, y))
         if not self.penalty:
             return {"loss": loss}
         penalty = self.penalty * gradient_penalty(lambda mixed: self.score(mixed, y), x, fake)
@@ -171,7 +172,11 @@ class GAN(nn.Module):
 
     def generator_loss(self, n: int, y: Tensor | None = None) -> Tensor:
         """The generator's loss on n fakes."""
-        return self.objective.generator(self.score(self.fake(self.codes(n), y), y))
+        return self._loss("generator", self.score(self.fake(self.codes(n), y), y))
+
+    def _loss(self, player: str, *scores: Tensor) -> Tensor:
+        """That player's loss by the objective, a number ()."""
+        return expect.tensor(f"objective.{player}", getattr(self.objective, player)(*scores), "")
 
     def fake(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """What the generator makes of codes z (B, code), and of labels where there are classes."""
@@ -197,8 +202,8 @@ class GAN(nn.Module):
         y = expect.condition("y", y, self.classes, len(x))
         many = None if y is None else y.repeat(FAKES)
         fake = self.score(self.fake(self.codes(FAKES * len(x)), many), many)
-        loss = self.objective.discriminator(self.score(x, y), fake)
-        return {"loss": loss, "generator": self.objective.generator(fake)}
+        loss = self._loss("discriminator", self.score(x, y), fake)
+        return {"loss": loss, "generator": self._loss("generator", fake)}
 
     def loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The discriminator's loss, `terms(x, y)["loss"]`: on held-out pictures, how well it tells fakes from them."""
@@ -213,6 +218,14 @@ class GAN(nn.Module):
     def codes(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """n codes z ~ N(0, I), (n, code)."""
         return randn((expect.integer("n", n, 1), self.code), next(self.parameters()), generator)
+
+
+def _objective(value):
+    """`value` if it has the losses of both players: an object, not its class."""
+    if isinstance(value, type) or not all(hasattr(value, name) for name in ("discriminator", "generator")):
+        name = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        raise TypeError(f"objective: got {name}, expected an object with discriminator(real, fake) and generator(fake)")
+    return value
 
 
 def mlp(inside: int, out: int, width: int) -> nn.Sequential:

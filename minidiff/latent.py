@@ -15,7 +15,7 @@ from minidiff import guidance
 from minidiff.denoiser import Denoiser
 from minidiff.nn import ResidualBlock
 from minidiff.sampler import last, sample, times
-from minidiff.support import expect
+from minidiff.support import codes, expect
 from minidiff.support.parts import part
 from minidiff.support.rng import randn
 from minidiff.support.words import unknown_words
@@ -62,7 +62,7 @@ class KLAutoencoder(nn.Module):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """mu and log_var of q(z | x), each (B, latent, H / f, W / f). ValueError if f does not divide H and W."""
-        expect.tensor("x", x, f"B {self.channels} H W", like=self.encoder[1].weight)
+        expect.tensor("x", x, f"B {self.channels} H W", like=self.encoder[1].weight, scaled=True)
         if x.shape[2] % self.f or x.shape[3] % self.f:
             raise ValueError(f"x: got {x.shape[2]}x{x.shape[3]} pixels, expected multiples of f = {self.f}")
         mu, log_var = self.encoder(x).chunk(2, dim=1)
@@ -143,7 +143,7 @@ class LatentDiffusion(TextToImage):
         super().__init__(text=self.read, generator=self.generate, decoder=self.decode)
         if not isinstance(denoiser, Denoiser):
             raise TypeError(f"denoiser: got {type(denoiser).__name__}, expected a Denoiser")
-        self.autoencoder = autoencoder.requires_grad_(False)
+        self.autoencoder = codes.complete(autoencoder).requires_grad_(False)
         self.denoiser = denoiser
         self.tokenizer = tokenizer
         self.size = expect.integer("size", size, 1)
@@ -168,13 +168,13 @@ class LatentDiffusion(TextToImage):
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """(B, channels, H, W) -> z = scale * mu(x), (B, latent, H / f, W / f)."""
-        return self.scale * self.autoencoder.encode(x)[0]
+        return self.scale * codes.encoded(self.autoencoder, x)
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Codes (B, latent, h, w) -> pictures (B, channels, f h, f w), cut to [-1, 1]."""
         chunks = expect.tensor("z", z, f"B {self.autoencoder.latent} h w").split(_rows_at_once(self, z))
-        return torch.cat([self.autoencoder.decode(chunk / self.scale).clamp(-1, 1) for chunk in chunks])
+        return torch.cat([codes.decoded(self.autoencoder, chunk / self.scale).clamp(-1, 1) for chunk in chunks])
 
     @torch.no_grad()
     def read(self, prompts: str | list[str]) -> Tensor:
@@ -243,7 +243,7 @@ def image_to_image(
     ValueError for a strength outside [0, 1].
     """
     strength = expect.number("strength", strength, 0, 1)
-    z = model.encode(expect.tensor("images", images, "B C H W"))
+    z = model.encode(expect.tensor("images", images, "B C H W", scaled=True))
     if strength == 0:
         return model.decode(z)
     told = _for_all(model, "prompts", prompts, len(z))
@@ -262,7 +262,7 @@ def inpaint(
     do, as in 2201.09865 without its going back and forth.) Below strength 1 what is painted over has a say, as in
     `image_to_image`. options: those of `text_to_image` but for the size.
     """
-    known = model.encode(expect.tensor("images", images, "B C H W"))
+    known = model.encode(expect.tensor("images", images, "B C H W", scaled=True))
     mask = _mask(mask, images)
     anew = F.max_pool2d(mask.float(), model.autoencoder.f) > 0
     told = _for_all(model, "prompts", prompts, len(known))
@@ -297,14 +297,14 @@ def _times(grid: Callable, steps: int, start: float) -> Tensor:
 def _walked(model, x, t, told, scale=None, negative=None, keep=None, limit=None, watch=iter, **options) -> Tensor:
     """x at the first of the times t, (B, latent, h, w), walked to codes at t = 0, as many rows at once as fit."""
     away = _for_all(model, "negative", negative, len(x))
-    codes = []
+    ends = []
     for rows in torch.arange(len(x)).split(_rows_at_once(model, x)):
         denoise = (limit or nn.Identity())(_guided(model, told[rows], away[rows], scale))
         if keep is not None:
             denoise = keep_known(denoise, *(part[rows] for part in keep))
         walk = sample(*_to_zero(denoise, x[rows], t), model.schedule, **{"order": 2} | options)
-        codes.append(last(watch(walk)))
-    return torch.cat(codes)
+        ends.append(last(watch(walk)))
+    return torch.cat(ends)
 
 
 def _to_zero(denoise: guidance.Denoise, x: Tensor, t: Tensor) -> tuple:

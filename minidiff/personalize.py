@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from minidiff.adapter import HOWS, ROW, TABLE, Adapter, HyperNetwork, LoRA, small_networks, worn
+from minidiff.adapter import HOWS, ROW, TABLE, Adapter, HyperNetwork, LoRA, NewWord, small_networks, worn
 from minidiff.latent import LatentDiffusion
 from minidiff.nn import Attention
 from minidiff.support import expect
@@ -46,7 +46,7 @@ def fresh(
 def tune(
     model, pictures, word, how="lora", steps=400, *, captions=None, prior=None, weight=1.0, lr=None, seed=0, **options
 ) -> Adapter:
-    """An adapter of a LatentDiffusion for a few pictures (N, 3, H, W) in [-1, 1] of one thing, which `word` stands for.
+    """An adapter of a LatentDiffusion for a few pictures (N, C, H, W) in [-1, 1] of one thing, which `word` stands for.
 
     captions: of the pictures, with {} for the word. how: one of HOWS. prior: prompts whose pictures, drawn by the model
     beforehand, it is shown in every step too, counted `weight` times, so that it does not forget them (2208.12242,
@@ -54,7 +54,7 @@ def tune(
     `alpha` and `layers`, "attention" or "all". Afterwards the model is what it was. ValueError for a word that it knows
     already.
     """
-    expect.tensor("pictures", pictures, "N 3 H W", low=-1, high=1)
+    expect.tensor("pictures", pictures, "N C H W", low=-1, high=1)
     steps = expect.integer("steps", steps, 1)
     weight = expect.number("weight", weight, 0)
     captions = _captions(captions, len(pictures))
@@ -94,11 +94,23 @@ def word_layers(net: nn.Module) -> list[str]:
 
 def every_layer(net: nn.Module) -> list[str]:
     """The names of all linear layers and convolutions but those that read the text: what a LoCon changes."""
-    found = [name for name, layer in net.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-    return [name for name in found if not name.startswith("text.")]
+    found = [_plain(net, name) for name, layer in net.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    return [name for name in found if name and not name.startswith("text.")]
 
 
 LAYERS = {"attention": attention_layers, "all": every_layer}
+
+
+def _plain(net: nn.Module, name: str) -> str:
+    """What a layer or a weight is called with nothing put on the network; "" for what was put on it itself."""
+    kept, module = [], net
+    for leaf in name.split("."):
+        on = isinstance(module, NewWord | LoRA | HyperNetwork)
+        if on and leaf != "layer":
+            return ""
+        kept += [] if on else [leaf]
+        module = getattr(module, leaf)
+    return ".".join(kept)
 
 
 def _pair(name: str, weight: Tensor, rank: int) -> dict[str, Tensor]:
@@ -135,12 +147,12 @@ def _drawn(model: LatentDiffusion, prior: list[str] | None) -> tuple[Tensor, Ten
 
 @contextmanager
 def _frozen(net: nn.Module) -> Iterator[dict[str, nn.Parameter]]:
-    """Its weights by name; inside, none of them is trained unless it is asked for, and afterwards as before."""
+    """Its own weights by plain names; inside, none is trained unless it is asked for, and afterwards as before."""
     weights = dict(net.named_parameters())
     needed = {name: weight.requires_grad for name, weight in weights.items()}
     net.requires_grad_(False)
     try:
-        yield weights
+        yield {plain: weight for name, weight in weights.items() if (plain := _plain(net, name))}
     finally:
         for name, weight in weights.items():
             weight.requires_grad_(needed[name])

@@ -225,9 +225,18 @@ def _exploding(low: float, high: float, t: Tensor) -> tuple[Tensor, Tensor]:
 def _slopes(path, t: Tensor) -> list[Tensor]:
     """The derivatives of alpha and sigma at the times t, float64, of its shape."""
     t = t.detach().cpu().double().requires_grad_()
-    values = [value.sum() for value in path(t)]  # each depends on its own time alone
-    moving = [value if value.requires_grad else 0 * t.sum() for value in values]  # alpha may be constant
-    return [torch.autograd.grad(value, t, retain_graph=True)[0] for value in moving]
+    alpha, sigma = path(t)
+    return [_slope("alpha", alpha, 1.0, t), _slope("sigma", sigma, 0.0, t)]
+
+
+def _slope(name: str, value: Tensor, start: float, t: Tensor) -> Tensor:
+    """The derivative of alpha or sigma; 0 where it stays as it was at t = 0, as the alpha of a path may."""
+    if value.requires_grad:
+        return torch.autograd.grad(value.sum(), t, retain_graph=True)[0]  # each depends on its own time alone
+    if ((value - start).abs() > CLEAN).any():
+        told = "expected one in torch's own functions of t, or `from_betas` for a table"
+        raise ValueError(f"path: got {name}(t) without a derivative, {told}")
+    return torch.zeros_like(t)
 
 
 def _check_path(path) -> None:

@@ -103,7 +103,7 @@ def langevin(score, x: Tensor, step: float, steps: int, generator: torch.Generat
 def _langevin(score, x, step, steps, generator) -> Iterator[Step]:
     for i in range(steps):
         yield Step(i, 0.0, x, x)
-        x = _moved(x, score(x), step, generator)
+        x = _moved(x, expect.alike("score(x)", score(x), "x", x), step, generator)
     yield Step(steps, 0.0, x, x)
 
 
@@ -123,7 +123,7 @@ def annealed(
     expect.generator("generator", generator)
     each = expect.integer("each", each, 1)
     step = expect.number("step", step, 1e-12, 2)
-    return _annealed(denoise, _start(x), _falling(times), schedule, each, step, generator)
+    return _annealed(denoise, _start(x), _falling(times), SDE(schedule).schedule, each, step, generator)
 
 
 @torch.no_grad()
@@ -194,6 +194,8 @@ class SDE:
     def coefficients(self, t) -> tuple[float, float]:
         """f(t) and g(t)."""
         alpha, sigma = self.marginal(t)
+        if not alpha:
+            raise ValueError(f"t: got {float(t):g}, where alpha is 0 and f has no bound, expected an earlier time")
         point = torch.tensor([alpha, sigma], dtype=torch.float64)
         # the path that begins at 1 without noise moves by alpha', that of pure noise by sigma'
         alpha_slope, sigma_slope = self.schedule.velocity(point, point.new_tensor([1.0, 0.0]), float(t)).tolist()
@@ -270,7 +272,7 @@ def log_prob(denoise, x: Tensor, times: Tensor, schedule: Schedule, probe: Tenso
     t = expect.tensor("times", times, "N", low=0, high=1).double()
     if len(t) < 2 or not (t[0] > 0 and t[-1] == 1 and (t.diff() > 0).all()):
         raise ValueError(f"times: got {[round(v, 4) for v in t[:8].tolist()]}, expected times from above 0 up to 1")
-    return _log_prob(denoise, _start(x), t.tolist(), schedule, probe)
+    return _log_prob(denoise, _start(x), t.tolist(), SDE(schedule).schedule, probe)
 
 
 def _log_prob(denoise, x, times, schedule, probe) -> Tensor:
@@ -323,8 +325,7 @@ def edm_times(schedule: Schedule, steps: int, low: float = 0.002, high: float = 
     if levels[0] > most * (1 + 1e-6):
         raise ValueError(f"high: got {high}, expected at most {most:.4g}, what this schedule has at t = 1")
     wanted = -2 * levels[:-1].log()
-    early = torch.zeros_like(wanted)
-    late = torch.ones_like(wanted)
+    early, late = torch.zeros_like(wanted), torch.ones_like(wanted)
     for _ in range(HALVINGS):
         middle = (early + late) / 2
         clear = schedule.log_snr(middle) > wanted

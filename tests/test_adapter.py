@@ -198,3 +198,10 @@ def test_another_file_is_refused(tmp_path):
         Adapter.load(tmp_path / "x.safetensors")
     with pytest.raises(FileNotFoundError):
         Adapter.load(tmp_path / "y.safetensors")
+
+
+def test_a_lora_is_of_a_linear_layer_or_a_convolution():
+    with pytest.raises(TypeError, match="layer: got MultiheadAttention, expected a linear layer or a convolution"):
+        LoRA(nn.MultiheadAttention(8, 2), torch.zeros(4, 8), torch.zeros(24, 4))
+    with pytest.raises(TypeError, match="down: got float64 tensor"):
+        LoRA(nn.Linear(6, 8), torch.zeros(4, 6).double(), torch.zeros(8, 4))

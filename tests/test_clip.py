@@ -287,3 +287,24 @@ def test_a_noisy_clip_can_start_from_a_clip():
     aware = NoisyCLIP(vision, TextEncoder(TOKENIZER.vocabulary, 16, 1, 2), cosine(), 12, TOKENIZER)
     aware.load_state_dict(aware.state_dict() | model.state_dict())
     torch.testing.assert_close(aware.encode_image(x, torch.tensor([0.2, 0.9])), model.encode_image(x))
+
+
+def test_a_vision_tower_of_ones_own_gives_a_vector_a_picture():
+    class Tower(torch.nn.Module):
+        width = 8
+
+        def __init__(self, answer):
+            super().__init__()
+            self.answer = answer
+
+        def forward(self, x):
+            return self.answer(x.flatten(1)[:, :8])
+
+    text = TextEncoder(300, 8, 1)
+    x = torch.randn(4, 1, 7, 7)
+    assert CLIP(Tower(lambda h: h), text, 16).encode_image(x).shape == (4, 16)
+    for wrong in (lambda h: h[:1], lambda h: h.unsqueeze(1), lambda h: h[:, :5], lambda h: (h,)):
+        with pytest.raises((TypeError, ValueError), match=r"vision\(x\): got .*expected .*shape \(4, 8\)"):
+            embed(CLIP(Tower(wrong), text, 16), x)
+    with pytest.raises(TypeError, match="vision: got Sequential, expected one that says .* `width`"):
+        CLIP(torch.nn.Sequential(), text)

@@ -222,3 +222,22 @@ def test_crops_enlarge_every_second_picture_and_leave_the_rest():
     area = lambda images: figure_masks(images).flatten(1).sum(1).float()  # noqa: E731
     grown = area(cut)[~same] / area(x)[~same]
     assert 1.2 < grown.median() < 2.3
+
+
+def test_a_model_of_other_sizes_is_refused_by_name(model):
+    for options, told in [
+        ({"widths": (64, 96)}, r"model: got a U-Net with widths = \[64, 128\], expected \[64, 96\]"),
+        ({"blocks": 2}, "model: got a U-Net with blocks = 1, expected 2"),
+        ({"attention": ()}, r"model: got a U-Net with attention = \[1\], expected \[\]"),
+        ({"words": 32}, "model: got words of width 64, expected 32"),
+    ]:
+        with pytest.raises(ValueError, match=told):
+            Control(**options).follow(model)
+    with pytest.raises(TypeError, match="model: got Denoiser, expected a LatentDiffusion"):
+        Control().follow(model.denoiser)
+
+
+def test_sketches_are_of_0_and_1_in_training_too(model, control, pictures):
+    mu, ids, lines = batch(model, pictures)
+    with pytest.raises(ValueError, match="sketches: got values from -1 to 1, expected between 0 and 1"):
+        control.loss(mu, ids, 2 * lines - 1)

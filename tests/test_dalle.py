@@ -158,3 +158,20 @@ def test_wrong_sizes_and_tokens_are_refused(small):
         small.vqvae.encode(torch.zeros(1, 3, 30, 32))
     with pytest.raises(ValueError, match="ids"):
         small.vqvae.decode(torch.full((1, 8, 8), 20))
+
+
+def test_ids_that_are_a_pictures_tokens_are_no_words(small):
+    """Labels counted from 1, say, in place of a text: the last of them would be read as the first entry."""
+    tokens = torch.zeros(2, 16, dtype=torch.long)
+    beyond = torch.full((2, 3), small.words)
+    for call in (lambda: small.loss(tokens, beyond), lambda: small.generate(beyond)):
+        with pytest.raises(ValueError, match=f"ids: got numbers from {small.words} to {small.words}"):
+            call()
+
+
+def test_a_picture_of_another_size_is_refused(small):
+    """It would train, and be drawn with rows of another length."""
+    with pytest.raises(ValueError, match=r"tokens: got int64 tensor of shape \(2, 9\), expected shape \(B, 16\)"):
+        small.loss(torch.zeros(2, 9, dtype=torch.long), small.read(["a red circle"] * 2))
+    with pytest.raises(ValueError, match="x: got values from 0 to 255"):
+        small.vqvae.loss(torch.linspace(0, 255, 2 * 3 * 64).reshape(2, 3, 8, 8))

@@ -20,6 +20,7 @@ from minidiff.distill import (
     reflow_pairs,
 )
 from minidiff.flow_matching import FlowMatching, bend, euler, marginal_velocity, time_of
+from minidiff.guidance import clamp
 from minidiff.latent import LatentDiffusion, Pixels, text_to_image
 from minidiff.nn import PointNet
 from minidiff.sampler import last, sample, times
@@ -318,3 +319,42 @@ def test_consistency_sampling_adds_noise_in_between_and_none_at_the_end():
     assert asked[1][1].std().item() == pytest.approx(0.5, abs=0.02)
     with pytest.raises(ValueError, match="expected times that fall to 0"):
         consistency_sample(denoise, noise, torch.tensor([1.0, 0.5]))
+
+
+@pytest.mark.parametrize("predict", ["x0", "v"])
+def test_a_consistency_student_may_answer_with_x0_or_v(predict):
+    torch.manual_seed(0)
+    teacher = AsFlow(Denoiser(PointNet(2, 16), schedule.cosine(), predict))
+    student = ConsistencyStudent(PointNet(2, 16), steps=1, predict=predict).listen(teacher)
+    losses = [tick.loss for tick in train.fit(student, data.batches(data.ring(512), size=64), 40, lr=1e-2)]
+    assert losses[-1] < losses[0] / 2
+    x = torch.randn(3, 2)
+    assert torch.equal(consistency_function(student.velocity, x, torch.zeros(3)), x)
+
+
+def test_weights_that_would_mean_something_else_are_not_taken():
+    teacher = AsFlow(Denoiser(PointNet(2, 16), schedule.cosine(), "eps"))
+    with pytest.raises(ValueError, match="teacher: got one whose network predicts 'eps', expected 'flow'"):
+        ProgressiveStudent(PointNet(2, 16)).follow(teacher)
+    assert ProgressiveStudent(PointNet(2, 16)).listen(teacher).loss(torch.randn(4, 2)).isfinite()
+
+
+def test_a_teachers_estimates_can_be_kept_in_range():
+    """A network of eps that is a little wrong is far out where there is hardly any picture."""
+    torch.manual_seed(0)
+    denoiser = Denoiser(PointNet(2, 16), schedule.cosine(), "eps")
+    x = torch.randn(20, 2)
+    assert AsFlow(denoiser)(x, 1.0).abs().max() > 1000
+    assert AsFlow(denoiser, limit=clamp)(x, 1.0).abs().max() <= 1
+
+
+def test_answers_of_another_shape_and_times_that_rise_are_refused():
+    x, t = torch.randn(4, 2), torch.rand(4)
+    with pytest.raises(ValueError, match=r"velocity\(x, t\): got shape \(4, 1\)"):
+        consistency_function(lambda x, t: x[:, :1], x, t)
+    with pytest.raises(ValueError, match=r"velocity\(x, t\): got shape \(4, 1\)"):
+        progressive_target(lambda x, t: x[:, :1], x, t, t / 2)
+    with pytest.raises(ValueError, match=r"denoise\(x, t\): got shape \(4, 1\)"):
+        consistency_sample(lambda x, t: x[:, :1], x, times(2))
+    with pytest.raises(ValueError, match="times: got"):
+        consistency_sample(lambda x, t: x, x, torch.tensor([0.5, 1.0, 0.0]))

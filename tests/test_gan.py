@@ -340,3 +340,43 @@ def test_wgan_gp_finds_the_ring():
     distance, mode = torch.cdist(x, mixture.means).min(1)
     good = distance < 3 * mixture.stds[0]
     assert good.double().mean() > 0.5 and len(mode[good].unique()) == 8
+
+
+class Whole(nn.Module):
+    """A generator with a frozen layer and one that it does not use."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(2, 8).requires_grad_(False), nn.Linear(8, 2))
+        self.unused = nn.Linear(2, 2)
+
+    def forward(self, z):
+        return self.net(z)
+
+
+def test_frozen_and_unused_weights_of_a_network_of_ones_own_stay():
+    torch.manual_seed(0)
+    model = GAN(generator=Whole())
+    before = {name: weight.clone() for name, weight in model.generator.state_dict().items()}
+    run(fit_adversarial(model, data.batches(data.ring(64), size=16), 3))
+    moved = {name for name, weight in model.generator.state_dict().items() if not torch.equal(weight, before[name])}
+    assert moved == {"net.1.weight", "net.1.bias"}
+    model.generator.requires_grad_(False)
+    with pytest.raises(ValueError, match="generator: got no weight that requires a gradient"):
+        fit_adversarial(model, data.batches(data.ring(64), size=16), 3)
+
+
+class Rows(NonSaturating):
+    """One that forgets the mean."""
+
+    def discriminator(self, real, fake):
+        return fake - real
+
+
+def test_an_objective_of_ones_own_is_an_object_whose_losses_are_numbers():
+    with pytest.raises(TypeError, match="objective: got the class Wasserstein, expected an object with"):
+        GAN(objective=Wasserstein)
+    with pytest.raises(TypeError, match="objective: got str, expected an object with"):
+        GAN(objective="hinge")
+    with pytest.raises(ValueError, match=r"objective.discriminator: got float32 tensor of shape \(16,\), expected"):
+        run(fit_adversarial(GAN(objective=Rows()), data.batches(data.ring(64), size=16), 1))

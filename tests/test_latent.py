@@ -355,3 +355,45 @@ def test_the_claims_on_the_shipped_model_need_their_shares_in_the_mean_over_seed
         lesson09._of_two(rows([0.9]), rows([0.9], 0.3)).holds and not lesson09._of_two(rows([0.9]), rows([0.9])).holds
     )
     assert lesson09._of_live(rows([0.9])).holds and not lesson09._of_live(rows([0.89])).holds
+
+
+class Own(nn.Module):
+    """An autoencoder of one's own: halves the picture."""
+
+    latent, f = 2, 2
+
+    def __init__(self, answer=lambda codes: (codes, codes)):
+        super().__init__()
+        self.down, self.up, self.answer = nn.Conv2d(1, 2, 2, 2), nn.ConvTranspose2d(2, 1, 2, 2), answer
+
+    def encode(self, x):
+        return self.answer(self.down(x))
+
+    def decode(self, z):
+        return self.up(z)
+
+
+def test_an_autoencoder_of_ones_own_is_asked_for_a_pair_and_for_its_size():
+    x = torch.rand(3, 1, 14, 14)
+    denoiser = Denoiser(UNet(channels=2, widths=(8,)), cosine(), "v")
+    model = LatentDiffusion(Own(), denoiser, tokenizer, size=14)
+    assert model.decode(model.encode(x)).shape == x.shape
+    with pytest.raises(TypeError, match=r"autoencoder.encode\(x\): got Tensor, expected a pair"):
+        LatentDiffusion(Own(lambda codes: codes), denoiser, tokenizer).encode(x)  # its first row would be taken for mu
+    wrong = Own()
+    wrong.f = 1
+    with pytest.raises(ValueError, match=r"encode\(x\)\[0\]: got .*\(3, 2, 7, 7\), expected .*\(3, 2, 14, 14\)"):
+        LatentDiffusion(wrong, denoiser, tokenizer).encode(x)
+    with pytest.raises(ValueError, match=r"autoencoder.decode\(z\): got .*\(3, 1, 14, 14\), expected .*\(3, C, 7, 7\)"):
+        LatentDiffusion(wrong, denoiser, tokenizer).decode(torch.zeros(3, 2, 7, 7))
+    with pytest.raises(TypeError, match="autoencoder: got Linear, expected a module with latent, f, encode"):
+        LatentDiffusion(nn.Linear(2, 2), denoiser, tokenizer)
+
+
+def test_pictures_in_levels_are_refused():
+    levels = torch.linspace(0, 255, 2 * 3 * 64).reshape(2, 3, 8, 8)
+    model = LatentDiffusion(Pixels(3), Denoiser(UNet(channels=3, widths=(8,)), cosine(), "v"), tokenizer, size=8)
+    calls = [lambda: KLAutoencoder().loss(levels), lambda: image_to_image(model, levels, "", 0.5)]
+    for call in [*calls, lambda: inpaint(model, levels, torch.ones(8, 8), "")]:
+        with pytest.raises(ValueError, match="got values from 0 to 255, expected about -1 to 1"):
+            call()

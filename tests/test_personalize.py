@@ -6,8 +6,12 @@ import torch
 from minidiff import checkpoints, seeded
 from minidiff.adapter import HOWS, ROW, TABLE, worn
 from minidiff.data import mascots
-from minidiff.latent import text_to_image
+from minidiff.denoiser import Denoiser
+from minidiff.latent import LatentDiffusion, Pixels, text_to_image
 from minidiff.personalize import fresh, prior_preservation, tune
+from minidiff.schedule import cosine
+from minidiff.transformer import Tokenizer, WordEmbedding
+from minidiff.unet import UNet
 
 KNOWN = "a small red circle on a white background"
 KINDS = [(how, {}) for how in HOWS] + [("lora", {"layers": "all", "rank": 2})]
@@ -100,3 +104,28 @@ def test_bad_input_is_refused_by_name(shapes, call, told):
     with pytest.raises(ValueError) as caught:
         call(shapes)
     assert told in str(caught.value) and same(state(shapes), before)
+
+
+@pytest.mark.parametrize("how, options", [("dreambooth", {}), ("lora", {"layers": "all"})])
+def test_a_second_word_learned_beside_the_first_stands_by_itself(shapes, how, options):
+    first = tune(shapes, four(shapes), "zib", how, 2, **options)
+    with worn(shapes, first):
+        second = tune(shapes, -four(shapes), "wug", how, 2, **options)
+        assert second.weights.keys() == first.weights.keys()
+        with worn(shapes, second):
+            both = answer(shapes, "a zib, a wug")
+    with worn(shapes, second):
+        assert not torch.equal(answer(shapes, "a wug"), both)
+    assert torch.isfinite(both).all()
+
+
+def test_a_thing_in_grey_can_be_learned():
+    torch.manual_seed(0)
+    words = Tokenizer.train(["a circle"], vocabulary=265, length=16)
+    text = WordEmbedding(words.vocabulary, 8, words.length)
+    net = UNet(channels=1, widths=(8, 8), attention=(1,), text=text)
+    denoiser = Denoiser(net, cosine(), "v", null=words("")[0])
+    model = LatentDiffusion(Pixels(1), denoiser, words, size=8)
+    adapter = tune(model, torch.rand(2, 1, 8, 8), "zib", "textual inversion", 2, captions=["a {}"] * 2)
+    with worn(model, adapter):
+        assert text_to_image(model, "a zib", steps=2).shape == (1, 1, 8, 8)

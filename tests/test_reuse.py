@@ -12,15 +12,18 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from minidiff import checkpoints, data, evaluate, metrics, plot, seeded, train
-from minidiff.autoregressive import PixelModel
+from minidiff.autoregressive import PixelModel, from_levels, to_levels
+from minidiff.dalle import VQVAE
 from minidiff.denoiser import Denoiser
 from minidiff.flow import Flow
+from minidiff.flow_matching import bend, optimal_coupling
 from minidiff.gan import GAN
 from minidiff.guidance import cfg, clamp
-from minidiff.latent import keep_known
+from minidiff.latent import LatentDiffusion, image_to_image, inpaint, keep_known, text_to_image
 from minidiff.nn import PointNet
-from minidiff.sampler import last, sample, times
+from minidiff.sampler import heun, last, sample, times
 from minidiff.schedule import cosine, straight, variance_exploding
+from minidiff.score import edm_times, precondition
 from minidiff.unet import UNet
 from minidiff.vae import VAE
 
@@ -179,6 +182,118 @@ def test_a_loop_of_ones_own_pieces_and_a_model_that_comes_back(tmp_path):
     path = checkpoints.save(mine, tmp_path / "mine.safetensors", data="digits")
     x, y = data.digits("test")
     assert checkpoints.load(path, into=Mine()).loss(x, y).item() == pytest.approx(mine.loss(x, y).item(), abs=1e-2)
+
+
+def test_flow_matching_from_two_moons_to_eight_gaussians_by_minibatch_transport():
+    moons, ring = data.moons(2000), data.ring(2000)
+    bends = []
+    for optimal in (False, True):
+        torch.manual_seed(0)
+        model = Denoiser(PointNet(2, width=64), straight(), predict="flow")
+        train.run(train.fit(BetweenSets(model, optimal), data.batches(ring, moons, size=128), 300, 5e-3))
+        start = data.moons(800, seed=5)
+        path = list(sample(model, start, times(30), straight()))
+        other = data.ring(800, seed=9)
+        assert metrics.energy_distance(path[-1].x, other) < metrics.energy_distance(start, other) / 3
+        bends.append(bend(path))
+    assert bends[1] < bends[0] / 10
+
+
+class BetweenSets(nn.Module):
+    """Pairs of two data sets, in a batch the cheapest ones if `optimal`."""
+
+    def __init__(self, denoiser, optimal):
+        super().__init__()
+        self.denoiser, self.optimal = denoiser, optimal
+
+    def loss(self, ends, starts):
+        return self.denoiser.loss(ends, eps=starts[optimal_coupling(ends, starts)] if self.optimal else starts)
+
+
+def test_edm_around_a_network_of_ones_own():
+    torch.manual_seed(0)
+    model, path = EDM(variance_exploding(0.002, 80.0)), variance_exploding(0.002, 80.0)
+    ring = data.ring(3000) / 2
+    first, final = last_losses(model, ring, steps=400)
+    assert final < first
+    noise = 80 * torch.randn(800, 2, generator=seeded(1))
+    drawn = last(heun(model, noise, edm_times(path, 18), path))
+    assert metrics.energy_distance(drawn, data.ring(800, seed=9) / 2) < 0.05
+
+
+class EDM(nn.Module):
+    """D(x) = c_skip x + c_out F(c_in x, c_noise), with lognormal noise and its weight."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+        self.net = nn.Sequential(nn.Linear(3, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, 2))
+
+    def denoised(self, x, sigma):
+        skip, out, into, noise = precondition(sigma)
+        return skip * x + out * self.net(torch.cat([into * x, noise], 1))
+
+    def forward(self, x, t):
+        return self.denoised(x, self.path(t, like=x)[1])
+
+    def loss(self, x0):
+        sigma = (1.2 * torch.randn(len(x0), 1) - 1.2).exp()
+        error = self.denoised(x0 + sigma * torch.randn_like(x0), sigma) - x0
+        return (error.square() / precondition(sigma)[1].square()).mean()
+
+
+def test_a_vq_vae_in_grey_and_in_colour_with_a_prior_over_its_tokens():
+    labels = data.digits("train")[1][:64]
+    for x in (resized(64, 28), resized(64, 24, channels=3)):
+        model = VQVAE(channels=x.shape[1], codes=32, latent=8, width=16, blocks=1)
+        first, final = last_losses(model, x)
+        assert final < first
+        tokens = model.encode(x)
+        prior = PixelModel(shape=(1, *tokens.shape[1:]), levels=32, width=16, blocks=1)
+        first, final = last_losses(prior, from_levels(tokens, 32), labels, steps=20)
+        assert final < first
+        drawn = model.decode(to_levels(prior.sample(2, labels=[3, 7]), 32))
+        assert drawn.shape == (2, *x.shape[1:])
+
+
+class Halves(nn.Module):
+    """An autoencoder of one's own for pictures in grey, as `LatentDiffusion` asks for it."""
+
+    latent, f = 2, 4
+
+    def __init__(self):
+        super().__init__()
+        self.down, self.up = nn.Conv2d(1, 4, 4, 4), nn.ConvTranspose2d(2, 1, 4, 4)
+
+    def encode(self, x):
+        return self.down(x).chunk(2, 1)
+
+    def decode(self, z):
+        return self.up(z)
+
+    def loss(self, x):
+        return (self.decode(self.encode(x)[0]) - x).square().mean()
+
+
+def as_labels(texts: list[str]) -> torch.Tensor:
+    """A tokenizer whose words are labels; "" is none."""
+    return torch.tensor([int(text or 10) for text in texts])
+
+
+def test_latents_of_an_autoencoder_of_ones_own_with_labels_in_place_of_words():
+    x, labels = resized(64, 28), data.digits("train")[1][:64]
+    own = Halves()
+    first, final = last_losses(own, x)
+    assert final < first
+    denoiser = Denoiser(UNet(channels=2, widths=(8,), classes=10), cosine(), predict="v", null=10, drop=0.1)
+    model = LatentDiffusion(own, denoiser, as_labels, size=28)
+    codes = own.encode(x)[0].detach()
+    model.measure(codes)
+    first, final = last_losses(model, codes, labels)
+    assert final < first
+    drawn = text_to_image(model, ["3", "7"], steps=3)
+    over = image_to_image(model, x[:2], "5", 0.5, steps=4)
+    assert drawn.shape == over.shape == inpaint(model, x[:2], torch.ones(28, 28), "5", steps=2).shape == (2, 1, 28, 28)
 
 
 def rows_of_the_readme() -> list[str]:

@@ -502,3 +502,20 @@ def test_spread_times_lie_one_in_each_part_of_the_grid():
     assert torch.isin(t, schedule.grid).all()
     assert ((t - 1e-3) * 50).floor().long().sort().values.tolist() == list(range(50))
     assert not torch.equal(t, t.sort().values)
+
+
+def test_a_path_without_a_derivative_is_refused_where_one_is_needed():
+    """As a table that is looked up: the velocity would be 0 everywhere, and an SDE would not move."""
+    betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+    table = torch.cat([torch.ones(1).double(), (1 - betas).cumprod(0)])
+
+    def path(t):
+        alpha_bar = table[(1000 * t).round().long()]
+        return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+
+    looked_up = Schedule(path)
+    assert torch.allclose(torch.stack(looked_up(0.5)), torch.stack(from_betas(betas)(0.5)))
+    x = torch.randn(2, 2)
+    with pytest.raises(ValueError, match=r"path: got alpha\(t\) without a derivative.*from_betas"):
+        looked_up.velocity(x, 0 * x, 0.5)
+    assert variance_exploding().velocity(x, x, 0.5).eq(0).all()  # an alpha that does not move has the derivative 0

@@ -299,3 +299,21 @@ def test_edms_grid_is_the_papers_and_any_schedule_has_it():
 def test_bad_input_is_told(call, told):
     with pytest.raises(ValueError, match=told):
         call(torch.randn(4, 2), lambda x, t=None: x, PATHS["VP"])
+
+
+def test_a_score_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"score\(x\): got shape \(5, 1\)"):
+        last(scores.langevin(lambda x: -x[:, :1], torch.randn(5, 2), 0.1, 3))
+
+
+def test_where_alpha_is_0_an_sde_has_no_coefficients():
+    with pytest.raises(ValueError, match="t: got 1, where alpha is 0"):
+        last(scores.reverse_sde(lambda x, t: x, torch.randn(5, 2), times(3), schedule.straight()))
+    later = scores.reverse_sde(lambda x, t: x, torch.randn(5, 2), times(3, 0.99), schedule.straight())
+    assert last(later).isfinite().all()
+
+
+@pytest.mark.parametrize("function, t", [(scores.annealed, times(3)), (scores.log_prob, times(3).flip(0)[1:])])
+def test_what_is_no_schedule_is_named(function, t):
+    with pytest.raises(TypeError, match="schedule: got str, expected a Schedule"):
+        function(lambda x, t: x, torch.randn(5, 2), t, "straight")

@@ -34,8 +34,14 @@ class _Adversarial(Loop):
     """Two optimisers, two losses."""
 
     def make_optimisers(self) -> list[torch.optim.Optimizer]:
-        players = self.model.discriminator, self.model.generator
-        return [torch.optim.Adam(player.parameters(), betas=self.settings["betas"], fused=True) for player in players]
+        return [self._optimiser(name) for name in ("discriminator", "generator")]
+
+    def _optimiser(self, name: str) -> torch.optim.Optimizer:
+        """Adam of those weights of that player that are not frozen."""
+        weights = [weight for weight in getattr(self.model, name).parameters() if weight.requires_grad]
+        if not weights:
+            raise ValueError(f"{name}: got no weight that requires a gradient, expected at least one")
+        return torch.optim.Adam(weights, betas=self.settings["betas"], fused=True)
 
     def learn(self) -> tuple[dict[str, Tensor], Tensor]:
         for turn in range(self.model.turns):
@@ -48,7 +54,8 @@ class _Adversarial(Loop):
     def _move(self, player: int, loss: Tensor) -> Tensor:
         """One step of that player alone along its loss; the norm of its gradient."""
         weights = self.optimisers[player].param_groups[0]["params"]
-        for weight, slope in zip(weights, torch.autograd.grad(loss, weights)):
+        # a weight that the loss does not depend on has the gradient 0
+        for weight, slope in zip(weights, torch.autograd.grad(loss, weights, materialize_grads=True)):
             weight.grad = slope
         self.optimisers[player].step()
         return nn.utils.get_total_norm([weight.grad for weight in weights])
