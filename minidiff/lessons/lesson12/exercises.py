@@ -104,7 +104,27 @@ def _(attempt):
     close(plain, probes.draw_with(probes.Quick(), prompts, z, t[:2], 1.0), "Use the times and the scale you are given.")
 
 
-_DRAWN_WRONGLY = {
+_STEPPED_WRONGLY = {  # z, x0, then alpha and sigma now and of the next time -> the next z
+    "The noise in z is (z - alpha * x0) / sigma: take away only as much of x0 as there is in z.": (
+        lambda z, x0, alpha, sigma, alpha_then, sigma_then: alpha_then * x0 + sigma_then * (z - x0) / sigma
+    ),
+    "Alpha and sigma of one time only: take the noise out with those of `now`, and mix it in with those of `then`.": (
+        lambda z, x0, alpha, sigma, alpha_then, sigma_then: z
+    ),
+    "The next z has only alpha_then * x0 of the picture, not x0 whole.": (
+        lambda z, x0, alpha, sigma, alpha_then, sigma_then: x0 + sigma_then * (z - alpha * x0) / sigma
+    ),
+    "The noise is left out: the next z is alpha_then * x0 + sigma_then * noise, with the noise that was in z.": (
+        lambda z, x0, alpha, sigma, alpha_then, sigma_then: alpha_then * x0
+    ),
+    "That is x0, without any noise. The next z is alpha_then * x0 + sigma_then * noise.": (
+        lambda z, x0, alpha, sigma, alpha_then, sigma_then: x0
+    ),
+    "The noise is as strong as before: mix it in with sigma_then, that of the next time.": (
+        lambda z, x0, alpha, sigma, alpha_then, sigma_then: alpha_then * x0 + (z - alpha * x0)
+    ),
+}
+_DRAWN_WRONGLY = {hint: {"step": step} for hint, step in _STEPPED_WRONGLY.items()} | {
     "The halves are exchanged: away from what is drawn *without* words, not towards it.": {"order": -1},
     "Where is the guidance? without + scale * (with words - without).": {"away": False},
     "Those are codes: model.decode(z) makes pictures of them.": {"last": False},

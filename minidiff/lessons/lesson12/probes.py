@@ -88,8 +88,16 @@ class Quick(nn.Module):
         return 2 * z
 
 
-def draw_with(model, prompts, z, t, scale, order=1, away=True, last=True, index=None):
-    """The right loop with a slip: order -1 swaps guidance's halves, away=False leaves it out, index shifts the time."""
+def stepped(z, x0, alpha, sigma, alpha_then, sigma_then):
+    """The next z of the walk."""
+    return alpha_then * x0 + sigma_then * (z - alpha * x0) / sigma
+
+
+def draw_with(model, prompts, z, t, scale, order=1, away=True, last=True, index=None, step=stepped):
+    """The right loop with a slip: order -1 swaps guidance's halves, away=False leaves it out, index shifts the time.
+
+    step: the walk's step, as `stepped`.
+    """
     told = model.read(prompts)
     nothing = model.read([""] * len(prompts))
     for now, then in zip(t[:-1].tolist(), t[1:].tolist()):
@@ -98,6 +106,5 @@ def draw_with(model, prompts, z, t, scale, order=1, away=True, last=True, index=
         b = model.denoiser(z, torch.tensor(asked), nothing)
         a, b = (a, b) if order == 1 else (b, a)
         x0 = b + scale * (a - b) if away else a
-        (alpha, sigma), (alpha_then, sigma_then) = model.schedule(now), model.schedule(then)
-        z = (alpha_then * x0 + sigma_then * (z - alpha * x0) / sigma).float()
+        z = step(z, x0, *model.schedule(now), *model.schedule(then)).float()
     return model.decode(z) if last else z
