@@ -168,15 +168,21 @@ def classifier(model: CLIP, labels: list[str], templates=TEMPLATES) -> Tensor:
     templates: texts with a place {} for the label, or one such text; their mean is CLIP's prompt ensemble (3.1.4).
     A warning names words of the labels that the model was not trained on, as it does not see them.
     """
-    templates = [templates] if isinstance(templates, str) else list(templates)
-    if isinstance(labels, str) or not len(labels):
-        raise ValueError(f"labels: got {labels!r:.60}, expected a list of at least one")
-    if not templates or not all(isinstance(text, str) and _places(text) == [""] for text in templates):
+    texts = _several(labels)
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"labels: got {labels!r:.60}, expected a list of at least one text")
+    forms = [templates] if isinstance(templates, str) else _several(templates)
+    if not forms or not all(isinstance(form, str) and _places(form) == [""] for form in forms):
         raise ValueError(f"templates: got {templates!r:.60}, expected texts with one place {{}} for the label")
-    if unknown := getattr(model, "unknown_words", lambda texts: [])(list(labels)):
+    if unknown := getattr(model, "unknown_words", lambda texts: [])(texts):
         warnings.warn(f"not among the words that this model was trained on: {', '.join(unknown)}", stacklevel=2)
-    each = [model.encode_texts([template.format(label) for template in templates]).mean(0) for label in labels]
+    each = [model.encode_texts([form.format(text) for form in forms]).mean(0) for text in texts]
     return F.normalize(torch.stack(each), dim=1)
+
+
+def _several(texts) -> list:
+    """What there is in a list or the like; nothing in a text itself, nor in what cannot be gone through."""
+    return list(texts) if hasattr(texts, "__iter__") and not isinstance(texts, str | bytes) else []
 
 
 def _places(template: str) -> list[str]:

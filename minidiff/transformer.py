@@ -164,7 +164,7 @@ def _bytes(word: str) -> list[int]:
 
 
 def _texts(texts) -> list[str]:
-    texts = [texts] if isinstance(texts, str) else list(texts)
+    texts = list(texts) if hasattr(texts, "__iter__") and not isinstance(texts, str | bytes) else [texts]
     if not texts or not all(isinstance(text, str) for text in texts):
         kinds = ", ".join(sorted({type(text).__name__ for text in texts})) or "none"
         raise (TypeError if texts else ValueError)(f"texts: got {kinds}, expected at least one str")

@@ -98,10 +98,10 @@ def test_a_classifier_is_the_mean_of_its_prompts():
     torch.testing.assert_close(p, (model.encode_image(x) @ one.T * model.scale).softmax(1))
     assert p.shape == (5, 3) and not p.requires_grad
     torch.testing.assert_close(embed(model, x), model.encode_image(x))
-    for labels in ("red circle", []):
+    for labels in ("red circle", [], None, 3, [None], ["red circle", 3], [b"red"], iter(())):
         with pytest.raises(ValueError, match="labels: got"):
             zero_shot(model, x, labels)
-    for templates in ("no place", [], ["a {}", "b"], "{} {x}", "a {} and {}", "a {0}", "a {", [3]):
+    for templates in ("no place", [], ["a {}", "b"], "{} {x}", "a {} and {}", "a {0}", "a {", [3], None, 3, b"a {}"):
         with pytest.raises(ValueError, match="templates: got"):
             classifier(model, LABELS, templates)
     with pytest.raises(ValueError, match="expected ids for a model without a tokenizer"):

@@ -71,6 +71,10 @@ def test_what_does_not_fit_is_refused():
     ]:
         with pytest.raises(ValueError, match=re.escape(message)):
             call()
+    for texts, kind in ((None, "NoneType"), (3, "int"), (b"a", "bytes")):
+        for read in (TOKENIZER, TOKENIZER.knowing(["a"]).unknown):
+            with pytest.raises(TypeError, match=f"texts: got {kind}, expected at least one str"):
+                read(texts)
     for call in (lambda: TOKENIZER(["a", 3]), lambda: TOKENIZER.encode(None), lambda: Tokenizer.train([b"a"])):
         with pytest.raises(TypeError, match="text"):
             call()

@@ -99,6 +99,8 @@ def _asked(args) -> Recipe:
     if args.folder is not None:
         if recipe.data is not folder.photographs:
             raise ValueError(f"--folder: {args.name} is not trained on a folder; there is ddpm-folder")
+        if not args.folder:  # as of "$PICTURES" where nothing set it: the usual folder was not meant
+            raise ValueError("--folder: got '', expected the path of a folder of pictures")
         os.environ["MINIDIFF_FOLDER"] = args.folder
     return recipe
 

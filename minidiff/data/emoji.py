@@ -7,6 +7,7 @@ are combinations that can be kept from training while each of their words is lea
 import difflib
 import json
 import re
+import unicodedata
 from functools import cache
 from pathlib import Path
 from statistics import fmean
@@ -133,6 +134,7 @@ def marks(prompts: list[str], images: Tensor) -> Marks:
 
 def plain(name: str) -> str:
     """A name as one may type it: in lower case and without colons, commas, brackets and curly quotes."""
+    name = unicodedata.normalize("NFC", name)  # a Mac takes é apart
     return " ".join(re.sub("[:,()“”：，（）]", " ", name.replace("’", "'").lower()).split())
 
 

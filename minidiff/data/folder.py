@@ -61,8 +61,7 @@ def folder(path: str | os.PathLike, size: int = 32, split: str | None = None) ->
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"path: got {path!r} ({type(path).__name__}), expected the path of a folder")
     size = expect.integer("size", size, 1, 1024)
-    path = _place(Path(path).expanduser())
-    layout = Layout(path)
+    layout = _laid_out(Path(os.path.expanduser(path)))
     rows = _chosen(layout, split)
     classes = sorted({row.kind for row in layout.rows}, key=natural)
     numbers = {name: i for i, name in enumerate(classes)}
@@ -77,11 +76,15 @@ def folder(path: str | os.PathLike, size: int = 32, split: str | None = None) ->
     return found
 
 
-def _place(path: Path) -> Path:
-    if not path.is_dir():
+def _laid_out(path: Path) -> Layout:
+    """What lies where in a folder. ValueError for what is none, and one that cannot be looked into."""
+    if not os.path.isdir(path):
         packed = ": unpack it first" if path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar") else ""
         raise ValueError(f"path: got '{path}', which is no folder{packed}, {WANTED}")
-    return path
+    try:
+        return Layout(path)
+    except OSError as error:
+        raise ValueError(f"path: got '{path}', which cannot be opened ({error.strerror}), {WANTED}") from error
 
 
 def _chosen(layout: Layout, split: str | None) -> list[Row]:

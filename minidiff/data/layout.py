@@ -57,7 +57,7 @@ class Layout:
         whole = self._folder(path)
         if not whole.all():
             raise ValueError(f"path: got '{path}', which has no picture, {WANTED}{self._first_left_out()}")
-        self.base = unwrapped(whole)
+        self.base = unwrapped(whole, past_a_split=False)
         splits = _splits(self.base)
         self.rows = self._split_rows(splits) if splits else self._class_rows(self.base, self.base.name)
 
@@ -142,10 +142,13 @@ class Layout:
         return f" ({listed_out(self.left_out)})" if self.left_out else ""
 
 
-def unwrapped(folder: Folder) -> Folder:
+def unwrapped(folder: Folder, past_a_split: bool = True) -> Folder:
     """The folder that there is something in: not one that only wraps one other, as unpacking an archive makes."""
     while not folder.pictures and len(folder.folders) == 1:
-        [folder] = folder.folders
+        [inner] = folder.folders
+        if inner.folders and split_of(inner.name) and not past_a_split:
+            return folder  # around a train/ that stands alone
+        folder = inner
     return folder
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Pillow's formats of pictures. Not its documents (EPS would be run by Ghostscript), films and scientific arrays.
-FORMATS = "AVIF BMP CUR DDS DIB GIF HEIF ICNS ICO JPEG JPEG2000 MPO PCX PNG PPM PSD QOI SGI TGA TIFF WEBP XBM XPM"
+# Pillow's formats of pictures. Not its documents (EPS would be run by Ghostscript), films, scientific arrays, and CUR,
+# of which it does not read what is transparent.
+FORMATS = "AVIF BMP DDS DIB GIF HEIF ICNS ICO JPEG JPEG2000 MPO PCX PNG PPM PSD QOI SGI TGA TIFF WEBP XBM XPM"
 # Pictures too, which Pillow does not read, or only with a plug-in: to be named, and not taken for any other file.
 UNREAD = ".heic .heif .hif .avif .jxl .svg .dng .cr2 .cr3 .nef .arw .raf .orf .rw2 .exr .hdr .eps".split()
 COLOUR_KEY = {"L;2": 85, "L;4": 17}  # PNG's grey of 2 and 4 bits: Pillow spreads it over 0 … 255, but not the key
@@ -131,10 +132,11 @@ def _colour_key(image):
 def _grey(image, white: float, inverted: bool, key: int | None) -> np.ndarray:
     """Numbers from 0 to `white` as uint8 (H, W); those that equal `key` are transparent, so white."""
     values = np.asarray(image).astype(np.float64)
-    if not (values.min() >= 0 and values.max() <= white):  # so for NaN too
+    levels = np.round((white - values if inverted else values) * (255 / white))
+    if not (levels.min() >= 0 and levels.max() <= 255):  # so for NaN too; what rounds to 0 or 1 is taken for it
         told = f"its numbers go from {values.min():.4g} to {values.max():.4g}"
         raise ValueError(f"{told}, expected 0 (black) to {white:g} (white)")
-    levels = np.round((white - values if inverted else values) * (255 / white)).astype(np.uint8)
+    levels = levels.astype(np.uint8)
     if key is not None:
         levels[values == key] = 255
     return levels

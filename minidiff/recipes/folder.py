@@ -37,7 +37,7 @@ def paper(classes: int = 10) -> Denoiser:
 
 def place() -> Path:
     """The folder of pictures: MINIDIFF_FOLDER, which `train --folder` sets, else `folder` in the data folder."""
-    return Path(os.environ.get("MINIDIFF_FOLDER") or data.data_dir() / "folder").expanduser()
+    return Path(os.path.expanduser(os.environ.get("MINIDIFF_FOLDER") or data.data_dir() / "folder"))
 
 
 def photographs(split: str) -> tuple[Tensor, Tensor]:

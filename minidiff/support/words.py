@@ -9,9 +9,10 @@ import re
 import string
 import unicodedata
 
-STRAIGHT = str.maketrans("‘’‚′“”„″‐‑‒–—―−", "''''\"\"\"\"-------")  # of quotes, primes and dashes the one on a keyboard
+STRAIGHT = str.maketrans("‘’‚′´`ʼ“”„″‐‑‒–—―−", "'" * 7 + '"' * 4 + "-" * 7)  # quotes, primes, dashes
 SPACE = "\u200b"  # a space without width, which str.split does not know
 PIECE = re.compile(r"[^\W_]+|[\W_]")  # a run of letters and digits, or one other sign
+PICTURE = re.compile("[#*0-9]\ufe0f?\u20e3|[‼⁉〰〽™ℹⓂ]\ufe0f")  # signs of emoji that NFKC takes apart
 LONGEST = 8  # pieces of one word, such as the five of see-no-evil
 SHOWN = 40  # letters of an unknown word
 NAMED = 8  # unknown words in one line
@@ -30,11 +31,12 @@ def understood(text: str, known: dict[str, str], skip=None) -> tuple[list[str], 
     in "red-circle", are looked up one by one. A picture sign, a number or another script is a word like any other.
     skip: words, such as "a", that are passed over where a text begins with one and others follow.
     """
-    read, unknown = [], []
-    chunks = folded(text).split()
+    read, unknown = [], PICTURE.findall(text)
+    chunks = folded(PICTURE.sub(" ", text)).split()
     for chunk in chunks[1:] if skip and len(chunks) > 1 and chunks[0] in skip else chunks:
         bare = chunk.strip(string.punctuation)
-        form = next((form for form in (chunk, bare, bare.removesuffix("'s")) if form in known), None)
+        sign = "".join(sign for sign in chunk if sign in known) if _is_punctuation(chunk) else ""  # "#" of "(#)."
+        form = next((form for form in (chunk, bare, bare.removesuffix("'s"), sign) if form in known), None)
         pieces = [(form, True)] if form else list(_pieces(chunk, known))
         found = [known[piece] for piece, there in pieces if there]
         lost = [piece for piece, there in pieces if not there and not _is_punctuation(piece)]
@@ -45,7 +47,7 @@ def understood(text: str, known: dict[str, str], skip=None) -> tuple[list[str], 
 
 def folded(text: str) -> str:
     """In lower case, with straight quotes and hyphens, in Unicode's form NFKC, without signs that do not show."""
-    text = unicodedata.normalize("NFKC", text.replace(SPACE, " ").translate(STRAIGHT)).lower()
+    text = unicodedata.normalize("NFKC", text.replace(SPACE, " ").translate(STRAIGHT)).replace("İ", "I").lower()
     return "".join(_shown(sign) for sign in unicodedata.normalize("NFKC", text).translate(STRAIGHT))
 
 

@@ -687,6 +687,7 @@ def test_a_learners_folder_decides_the_labels_and_is_on_the_card(shell, photogra
     moved = photographs.rename("mine")
     assert refused(shell("train ddpm-folder --steps 1 --out a.safetensors"), "which is no folder")
     assert refused(shell("train labelled-toy --folder mine --out a.safetensors"), "is not trained on a folder")
+    assert refused(shell("train ddpm-folder --folder= --steps 1 --out a.safetensors"), "--folder: got ''")
     assert shell(f"train ddpm-folder --folder {moved} --steps 1 --out a.safetensors")[0] == 0
     card = checkpoints.card("a.safetensors")
     assert card["model"]["net"]["classes"] == 2 and f"--folder {moved} --steps 1 " in card["command"]

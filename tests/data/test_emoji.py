@@ -101,6 +101,10 @@ def test_attributes_are_read_from_a_name_however_it_is_typed():
     for name in ("woman firefighter: medium-dark skin tone", "Woman  FIREFIGHTER medium-dark skin tone"):
         [told] = data.emoji.attributes([name])
         assert (told.thing, told.tones, told.kind) == ("woman firefighter", ("medium-dark",), "person-role")
+    assert [each.name for each in data.emoji.attributes(["Pin\u0303ata", "flag: Re\u0301union"])] == [
+        "piñata",
+        "flag: réunion",
+    ]
     told = data.emoji.attributes(["person: dark skin tone, curly hair", "Eight o’clock", "handshake", "flag italy"])
     assert [each.thing for each in told] == ["person: curly hair", "eight o'clock", "handshake", "flag: italy"]
     assert [each.tones for each in told] == [("dark",), (), (), ()]

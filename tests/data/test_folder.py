@@ -104,6 +104,7 @@ EXACT = {  # name of the file -> (what is written, options to save it; the pixel
     "16bit-colour.ppm": (b"P6 4 4 65535\n" + (COLOUR.astype(">u2") * 257).astype(">u2").tobytes(), COLOUR),
     "float.tif": (Image.fromarray(FLOATS), GREY),
     "float.pfm": (Image.fromarray(FLOATS), GREY),
+    "float-rounded.tif": (Image.fromarray(FLOATS * np.float32(1.0000002) - np.float32(1e-7)), GREY),
     "colour.png": (C, COLOUR),
     "colour.bmp": (C, COLOUR),
     "colour.tif": (C, COLOUR),
@@ -339,7 +340,8 @@ LAYOUTS = {  # what it is -> (files; what is read, "split class" -> how many; wh
     "flat splits": ("train/1.png train/2.png test/1.png", {"train ROOT": 2, "test ROOT": 1}, ""),
     "a test without classes": ("train/cat/1.png train/dog/1.png test/1.png test/2.png",
                                {"train cat": 1, "train dog": 1}, "test/1.png test/2.png"),
-    "train alone": ("train/cat/1.png train/dog/1.png", {" cat": 1, " dog": 1}, ""),
+    "train alone": ("pets/train/cat/1.png pets/train/dog/1.png", {"train cat": 1, "train dog": 1}, ""),
+    "train alone and flat": ("train/1.png train/2.png", {" train": 2}, ""),
     "a class named train": ("bus/1.png plane/1.png train/1.png", {" bus": 1, " plane": 1, " train": 1}, ""),
     "a class of two levels": ("cat/1.png cat/more/2.png cat/more/yet/3.png dog/1.png", {" cat": 3, " dog": 1}, ""),
     "pictures one level down": ("cat/images/1.png dog/images/1.png", {" cat": 1, " dog": 1}, ""),
@@ -561,9 +563,33 @@ def test_any_folder_of_flat_pictures_is_read(classes, size):
         ({"path": "nowhere"}, ValueError, "path: got 'nowhere', which is no folder, expected a folder with one"),
         ({"path": "cat/1.png"}, ValueError, "1.png', which is no folder"),
         ({"path": "pets.zip"}, ValueError, "pets.zip', which is no folder: unpack it first"),
+        ({"path": "~no such user/pets"}, ValueError, "path: got '~no such user.*, which is no folder"),
+        ({"path": "x" * 300}, ValueError, "path: got 'xxx.*, which is no folder"),
+        ({"path": "x/" * 3000}, ValueError, "path: got 'x/x.*, which is no folder"),
     ],
 )
 def test_folder_refuses_bad_input(pets, monkeypatch, arguments, error, match):
     monkeypatch.chdir(pets)
     with pytest.raises(error, match=match):
         data.folder(**arguments)
+
+
+def test_a_folder_that_cannot_be_opened_is_refused_by_name(pets, monkeypatch):
+    def closed(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    with pytest.raises(ValueError, match="path: got '.*', which cannot be opened .Permission denied., expected a fold"):
+        data.folder(pets)
+
+
+def test_a_lone_split_is_the_one_that_is_asked_for(tmp_path):
+    plant(tmp_path, ["train/cat/1.png", "train/dog/1.png"])
+    assert data.folder(tmp_path, split="train").classes == ["cat", "dog"]
+    with pytest.raises(ValueError, match="split: got 'test', expected one that '.*' has: train"):
+        data.folder(tmp_path, split="test")
+
+
+def test_a_cursor_whose_mask_pillow_does_not_read_is_left_out(pets):
+    (pets / "dog" / "arrow.cur").write_bytes(b"\0\0\2\0")
+    assert data.folder(pets).left_out == {"dog/arrow.cur": "no picture"}

@@ -31,6 +31,8 @@ SAME = [  # typed, each the same as CIRCLE
     "ａ ｌａｒｇｅ red circle，on a blue background。",
     CIRCLE + " \x00\x07",
     CIRCLE + " \ud800",
+    "A LARGE RED C\u0130RCLE ON A BLUE BACKGROUND",  # as capitals are in Turkish
+    "A LARGE RED CI\u0307RCLE ON A BLUE BACKGROUND",
 ]
 NAMED = {  # typed -> what is read, what is named
     "a pink circle": ("a circle", ["pink"]),
@@ -44,6 +46,8 @@ NAMED = {  # typed -> what is read, what is named
     "a zebra-crossing": ("a", ["zebra-crossing"]),
     "the circle's top": ("the circle top", []),
     "disc disc DISC": ("", ["disc"]),
+    "red circle\u203c\ufe0f": ("red circle", ["\u203c\ufe0f"]),
+    "#\ufe0f\u20e3 1\u20e3": ("", ["#\ufe0f\u20e3", "1\u20e3"]),
     "": ("", []),
     " .,!\n": ("", []),
 }
@@ -87,6 +91,23 @@ def test_names_of_emoji_are_read_as_one_types_them():
         assert reader.encode(typed) == reader.encode(WOMAN)
     assert reader.tokens("see-no-evil-monkey.") == reader.tokens("see-no-evil monkey")
     assert reader.encode("flag: Co\u0302te d’Ivoire") == reader.encode("flag côte d'ivoire")
+
+
+def test_a_sign_that_is_a_word_is_read_beside_others():
+    reader = drawn.reader()
+    for typed in ("keycap: #", "Keycap #.", "(keycap #)", "“keycap #”。"):
+        assert reader.tokens(typed) == reader.tokens("keycap #") == [" keycap", " #"], typed
+    assert reader.encode("** red heart **") == reader.encode("red heart")
+    for quote in "’´`\u02bc＇":
+        assert reader.encode(f"two o{quote}clock") == reader.encode("two o'clock")
+
+
+@pytest.mark.parametrize("lang", ["sign", "chinese"])
+def test_every_sign_and_every_chinese_name_is_named(lang):
+    reader = drawn.reader()
+    for entry in emoji.attributes(emoji(holdout=None, size=32)[1]):
+        typed = getattr(entry, lang)
+        assert typed.isascii() or reader.unknown(typed), typed
 
 
 known = vocabulary(["red", "circle", "o'clock", "st.", "medium-dark", "#"])
