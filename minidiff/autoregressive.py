@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from minidiff.support import expect
 from minidiff.support.parts import part
 
+COLD = 1e-30  # a temperature below which logits / temperature may be infinite
 LEVELS = 17  # grey levels of the 8x8 digits: x = k/8 - 1 for k = 0 … 16
 
 
@@ -242,13 +243,13 @@ class IndependentPixels:
 
 
 def draw(logits: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-    """One index (B,) from each row of softmax(logits / temperature); at temperature 0 the largest.
+    """One index (B,) from each row of softmax(logits / temperature); at temperature 0, or below COLD, the largest.
 
-    logits: (B, K), finite.
+    logits: (B, K), finite, or -inf for what is never drawn.
     """
     expect.tensor("logits", logits, "B K")
     expect.generator("generator", generator)
-    if expect.number("temperature", temperature, 0) == 0:
+    if expect.number("temperature", temperature, 0) < COLD:
         return logits.argmax(-1)
     chances = (logits / temperature).softmax(-1)
     where = chances.device if generator is None else generator.device  # so that a CPU seed serves every device

@@ -33,6 +33,7 @@ CODES = {torch.float16: "F16", torch.float32: "F32", torch.int64: "I64", torch.b
 STORED = (torch.float16, torch.int64, torch.bool)
 AGAIN = "Get it again: `git checkout -- data/checkpoints` for a shipped one, else `python -m minidiff train`"
 ELSEWHERE = "Nothing was written: free the disk, or choose another place"
+WEIGHTS = "Nothing was written: give a model whose state is of dense tensors that hold numbers, on any device but meta"
 NO_JSON = "Nothing was written: give str, int, finite float, bool, None, lists, and dicts with str keys"
 OWN = "`load(path, into=model)` fills a model of your own"
 
@@ -69,6 +70,9 @@ def load(name_or_path, into: nn.Module | None = None) -> nn.Module:
     """
     if into is not None and not isinstance(into, nn.Module):
         raise TypeError(f"into: got {type(into).__name__}, expected a torch.nn.Module or None")
+    if into is not None and any(weight.is_meta for weight in into.state_dict().values()):
+        remedy = "into.to_empty(device='cpu') makes some"
+        raise ValueError(f"into: got weights on the meta device, expected some that can hold numbers: {remedy}")
     path = _locate(name_or_path)
     made, weights = _read(path)
     _compare(path, weights, _build(path, made, "meta") if into is None else into)
@@ -104,11 +108,12 @@ def save(model: nn.Module, path, **facts) -> Path:
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: got {type(model).__name__}, expected a torch.nn.Module")
     path = _target(path)
-    weights = {name: _stored(tensor) for name, tensor in model.state_dict().items()}
+    with _errors_named(path, "its weights cannot be stored", WEIGHTS):
+        weights = {name: _stored(tensor) for name, tensor in model.state_dict().items()}
     _storable(path, weights, "Nothing was written: train again with a lower rate, or stop earlier")
     described = {"class": type(model).__name__, "model": _described(model)}
-    if names := getattr(model, "class_names", None):
-        described["classes"] = list(names)
+    if (names := getattr(model, "class_names", None)) is not None and len(names):
+        described["classes"] = [str(name) for name in names]
     made = described | facts | {"sha256": _digest(weights), "versions": _versions()}
     blob = safetensors.torch.save(weights, {"card": _text(path, made)})
     if len(blob) > LIMIT:
@@ -148,6 +153,8 @@ def _card(path: Path, text: str | None) -> dict:
     made = json.loads(text)
     if not isinstance(made, dict) or not isinstance(made.get("sha256"), str):
         raise CheckpointError(path, "its card is no JSON object with the weights' sha256", AGAIN)
+    if not isinstance(made.get("classes"), list | None):
+        raise CheckpointError(path, f"its card has classes = {made['classes']!r:.60}, expected a list of names", AGAIN)
     return made
 
 
@@ -223,7 +230,8 @@ def _stored(tensor: Tensor) -> Tensor:
 def _storable(path: Path, weights: dict[str, Tensor], remedy: str) -> None:
     """CheckpointError for a dtype that is not stored, for NaN, and for what overflowed in float16."""
     if wrong := [f"{name} ({tensor.dtype})" for name, tensor in weights.items() if tensor.dtype not in STORED]:
-        raise CheckpointError(path, f"a dtype that is not stored: {', '.join(wrong)}", remedy)
+        kept = "Expected floats, torch.int64 or torch.bool"
+        raise CheckpointError(path, f"a dtype that is not stored: {', '.join(wrong)}", kept)
     if wrong := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
         raise CheckpointError(path, f"NaN, infinity or numbers beyond float16 (65,504) in {', '.join(wrong)}", remedy)
 
@@ -239,7 +247,7 @@ def _locate(name_or_path) -> Path:
     if isinstance(name_or_path, Path) or path.suffix == ".safetensors" or path.name != name_or_path:
         return path
     if name_or_path not in (known := names()):
-        close = difflib.get_close_matches(name_or_path, known, n=1)
+        close = difflib.get_close_matches(name_or_path.lower(), known, n=1)
         meant = f"Did you mean {close[0]}? " if close else ""
         train = f"; `python -m minidiff train {name_or_path}` makes one" if name_or_path in RECIPES else ""
         there = f"{meant}There are: {', '.join(known) or 'none'}{train}"
@@ -262,7 +270,7 @@ def _errors_named(path: Path, wrong="cannot be read", remedy=AGAIN) -> Iterator:
         yield
     except CheckpointError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, RecursionError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, SafetensorError) as error:
         if str(error).startswith(f"{path}: "):  # says all that is to be said already
             wrong, _, remedy = str(error).removeprefix(f"{path}: ").partition(". ")
             raise CheckpointError(path, wrong, remedy) from error

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minidiff.autoregressive import draw
 from minidiff.latent import OUTLINE, TextToImage
 from minidiff.nn import ResidualBlock, attend
 from minidiff.support import expect
@@ -175,12 +176,10 @@ def choose(logits: Tensor, temperature: float = 1.0, top_k: int | None = None, g
     top_k: only among so many of the likeliest. Temperature 0 takes the likeliest.
     """
     expect.tensor("logits", logits, "B K")
-    if expect.number("temperature", temperature, 0) == 0:
-        return logits.argmax(1)
     if top_k is not None:
         least = logits.topk(expect.integer("top_k", top_k, 1, logits.shape[1]), dim=1).values[:, -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)
-    return (logits / temperature).softmax(1).multinomial(1, generator=generator)[:, 0]
+    return draw(logits, temperature, generator)
 
 
 @part

@@ -133,11 +133,16 @@ class UNet(nn.Module):
         down, right = (torch.linspace(-1, 1, size).to(x) for size in x.shape[2:])
         return torch.cat([x, torch.stack(torch.meshgrid(down, right, indexing="ij")).expand(len(x), -1, -1, -1)], 1)
 
+    @property
+    def factor(self) -> int:
+        """What the sides of x must be multiples of."""
+        return 2 ** len(self.downsample)
+
     def _check(self, x: Tensor, cond: Tensor | None) -> None:
         expect.tensor("x", x, f"B {self.channels} H W", like=self.conv_in.weight)
-        factor = 2 ** len(self.downsample)
-        if x.shape[2] % factor or x.shape[3] % factor:
-            raise ValueError(f"x: got {x.shape[2]}x{x.shape[3]} pixels, expected multiples of {factor}, to be halved")
+        if x.shape[2] % self.factor or x.shape[3] % self.factor:
+            sides = f"{x.shape[2]}x{x.shape[3]}"
+            raise ValueError(f"x: got {sides} pixels, expected multiples of {self.factor}, to be halved")
         takes = bool(self.classes or self.text is not None or self.known)
         if (cond is not None) != takes:
             wanted = "a label, a text or a known picture for each row" if takes else "None (a net without conditions)"

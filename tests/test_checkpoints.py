@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -611,3 +612,36 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         file.write(b"half")
         raise KeyboardInterrupt
     assert (tmp_path / "a.npz").read_bytes() == b"whole" and os.listdir(tmp_path) == ["a.npz"]
+
+
+@pytest.mark.parametrize("classes", [5, "cat", {"a": 0}, True])
+def test_classes_that_are_no_list_are_refused_before_the_model_is_touched(tmp_path, classes):
+    model = nn.Linear(2, 2)
+    before = model.weight.clone()
+    save(nn.Linear(2, 2), tmp_path / "a.safetensors", classes=classes)
+    with pytest.raises(CheckpointError, match="a.safetensors: its card has classes = "):
+        load(tmp_path / "a.safetensors", into=model)
+    assert torch.equal(model.weight, before)
+
+
+def test_names_of_classes_may_be_an_array(tmp_path):
+    model = nn.Linear(2, 2)
+    model.class_names = np.array(["ant", "bee"])
+    save(model, tmp_path / "a.safetensors")
+    assert load(tmp_path / "a.safetensors", into=nn.Linear(2, 2)).class_names == ["ant", "bee"]
+
+
+def test_what_holds_no_numbers_is_neither_stored_nor_filled(tmp_path):
+    path = tmp_path / "a.safetensors"
+    for model in (nn.Linear(2, 2, device="meta"), nn.LazyLinear(2)):
+        with pytest.raises(CheckpointError, match="a.safetensors: its weights cannot be stored"):
+            save(model, path)
+    assert not path.exists()
+    save(nn.Linear(2, 2), path)
+    with pytest.raises(ValueError, match="into: got weights on the meta device"):
+        load(path, into=nn.Linear(2, 2, device="meta"))
+
+
+def test_a_name_in_capitals_is_taken_for_the_one_in_small_letters():
+    with pytest.raises(CheckpointError, match="Did you mean vae-digits?"):
+        load("VAE-digits")

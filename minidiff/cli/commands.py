@@ -30,7 +30,7 @@ def train(args) -> int:
     """
     recipe = _asked(args)
     length = _length(args)
-    out = _place(args.out or _trained(args.name), ".safetensors")
+    out = _place(_trained(args.name) if args.out is None else args.out, ".safetensors")
     state = out.with_suffix(".state") if args.resume else None
     command = _command(args, length)
     before = _made_before(out)
@@ -92,7 +92,7 @@ def scorecard(args) -> int:
 def _asked(args) -> Recipe:
     """The recipe that was named, of the folder that was."""
     if args.name not in RECIPES:
-        close = difflib.get_close_matches(args.name, RECIPES, n=1)
+        close = difflib.get_close_matches(args.name.lower(), RECIPES, n=1)
         meant = f"did you mean {close[0]}? " if close else ""
         raise ValueError(f"no recipe named {args.name!r}: {meant}There are: {', '.join(RECIPES) or 'none'}")
     recipe = RECIPES[args.name]
@@ -120,7 +120,7 @@ def _trained(name: str) -> Path:
 
 def _place(out, *suffixes: str) -> Path:
     """`out` as a path that can be written, tried before the work and not after it. Makes its folder if need be."""
-    path = Path(out)
+    path = Path(os.path.expanduser(out))  # `--out=~/x.png` keeps its ~ in a shell
     if path.suffix not in suffixes:
         raise ValueError(f"--out: got {str(out)!r}, expected a name that ends in {' or '.join(suffixes)}")
     probe = path.with_name(path.name + ".probe")
@@ -215,8 +215,16 @@ def _opened(name: str) -> tuple[nn.Module, Recipe]:
     model = checkpoints.load(source)
     recipe = _recipe_of(name, source, model)
     if recipe.whole is not None:
-        model = recipe.whole(model, *(checkpoints.load(_source(part)) for part in recipe.beside))
+        model = recipe.whole(model, *map(_part, recipe.beside))
     return model, recipe
+
+
+def _part(name: str) -> nn.Module:
+    """The trained model of that name, to draw with another one. ValueError for a file of another recipe's."""
+    source = _source(name)
+    if (made_by := checkpoints.card(source).get("recipe")) != name:
+        raise ValueError(f"{source}: was made by the recipe {made_by}, expected {name}; remove it, or train {name}")
+    return checkpoints.load(source)
 
 
 def _source(name: str) -> str | Path:
@@ -267,6 +275,8 @@ def _options(args, recipe: Recipe, model: nn.Module) -> dict:
     known = generate.options(recipe.generate, model)
     for option in given.keys() - known:
         raise ValueError(f"--{option}: {args.name} draws pictures without it")
+    if "negative" in given and given.get("scale", getattr(model, "guidance", None)) == 1:
+        raise ValueError("--negative: nothing is moved away from at --scale 1; expected another scale, 2 say")
     return given
 
 

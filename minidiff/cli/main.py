@@ -26,6 +26,10 @@ def main(argv: list[str] | None = None) -> int:
         if sys.flags.dev_mode:
             raise
         return _say(str(error) or type(error).__name__, 2)
+    except (MemoryError, RuntimeError) as error:  # torch has no class of its own for a CPU's memory
+        if sys.flags.dev_mode or not (isinstance(error, MemoryError) or "memory" in str(error)):
+            raise
+        return _say("there is not enough memory for this; ask for fewer or smaller pictures", 2)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -177,7 +181,10 @@ def _add_sample(parser):
 
 
 def _size(text: str) -> int | tuple[int, ...]:
-    sides = tuple(int(side) for side in text.split("x"))
+    try:
+        sides = tuple(int(side) for side in text.split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number of pixels, or two as in 32x64") from None
     return sides[0] if len(sides) == 1 else sides
 
 

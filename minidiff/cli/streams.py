@@ -1,6 +1,7 @@
 """Output that a file or a terminal of any encoding can take: a sign that it lacks is spelled with those that it has."""
 
 import codecs
+import os
 import sys
 import unicodedata
 
@@ -12,6 +13,9 @@ SPELLED |= {"α": "alpha", "β": "beta", "ε": "epsilon", "μ": "mu", "σ": "sig
 def make_tolerant() -> None:
     """From here on nothing that is printed can end the program, whatever the encoding of stdout and stderr is."""
     codecs.register_error("minidiff.spelled", _spelled)
+    for name in ("stdout", "stderr"):  # None where it was closed, `2>&-`: a training must not end for that
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))
     for stream in (sys.stdout, sys.stderr):
         if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="minidiff.spelled")

@@ -29,6 +29,7 @@ SIDES = (  # how a key begins, where it says it
     ("text.", r"^(lora_te_|text_encoder[._])"),
     ("", r"^(lora_unet_|unet[._])"),
 )
+SIDE_NAMES = ("unet", "text_encoder")  # in what is told of alphas
 REFUSED = {  # what is in a key of another kind of file -> what that is
     "hada_": "a LoHa, a product of two LoRAs number by number",
     "lokr_": "a LoKr, a Kronecker product of two matrices",
@@ -58,14 +59,13 @@ def load_lora(path: str | Path, model: LatentDiffusion) -> Adapter:
     path = path / "adapter_model.safetensors" if path.is_dir() else path
     refuse_pickles(path)
     given = from_file(path)
-    _refuse(path, given, config)
+    with readable(path, " as a LoRA"):
+        told = _header(path) | {f"{side}.{key}": value for side in SIDE_NAMES for key, value in config.items()}
+    _refuse(path, given, told)
     layers = _named(path, given, _layers(path, model))
     with readable(path, " as a LoRA"):
-        alphas = _header(path) | {
-            f"{side}.{key}": value for side in ("unet", "text_encoder") for key, value in config.items()
-        }
         net = model.denoiser.net
-        pairs = {name: _pair(name, parts, alphas, net) for name, parts in layers.items()}
+        pairs = {name: _pair(name, parts, told, net) for name, parts in layers.items()}
         return Adapter("lora", "", _fused(pairs, net))
 
 
@@ -83,7 +83,7 @@ def load_word(path: str | Path, model: LatentDiffusion, word: str | None = None)
         raise ValueError(f"{path}: holds {kind}, expected the vectors of one word")
     [(name, vectors)] = given.items()
     width = model.denoiser.net.text.width
-    if vectors.shape[-1] != width or vectors.ndim > 2:
+    if vectors.shape[-1:] != (width,) or vectors.ndim > 2:
         raise ValueError(
             f"{path}: holds a vector of shape {tuple(vectors.shape)}, expected {width} numbers: another version?"
         )
@@ -120,11 +120,13 @@ def _written(weights: dict[str, Tensor], path: Path) -> Path:
     return path
 
 
-def _refuse(path: Path, given: dict, config: dict) -> None:
+def _refuse(path: Path, given: dict, told: dict) -> None:
     for sign, kind in REFUSED.items():
         if any(sign in name for name in given):
             raise ValueError(f"{path}: holds {kind}; expected a LoRA or a LoCon")
-    if config.get("use_rslora"):
+    if any(told.get(f"{side}.alpha_pattern") for side in SIDE_NAMES):
+        raise ValueError(f"{path}: holds a LoRA with several alphas (alpha_pattern); expected one for all layers")
+    if any(told.get(f"{side}.use_rslora") for side in SIDE_NAMES):
         raise ValueError(f"{path}: holds a LoRA scaled by the root of its rank (rslora); expected alpha / rank")
 
 

@@ -22,6 +22,7 @@ UNET |= {"flip_sin_to_cos": True, "freq_shift": 0, "downsample_padding": 1, "mid
 UNET |= {"norm_eps": 1e-5, "transformer_layers_per_block": 1, "center_input_sample": False, "encoder_hid_dim": None}
 UNET |= {"addition_embed_type": None, "class_embed_type": None, "time_cond_proj_dim": None, "num_class_embeds": None}
 UNET |= {"dual_cross_attention": False, "only_cross_attention": False}
+UNET |= {"time_embedding_act_fn": None, "timestep_post_act": None}
 KL = {"act_fn": "silu", "use_quant_conv": True, "use_post_quant_conv": True, "mid_block_add_attention": True}
 KL |= {"shift_factor": None, "latents_mean": None, "latents_std": None}
 OTHERS = {9: "a model for inpainting alone, which is shown the mask", 8: "a model for instructions, shown a picture"}
@@ -77,7 +78,7 @@ def _of_configs(folder: Path) -> LatentDiffusion:
     text = _text(folder / "text_encoder", config["text_encoder"])
     coder = _autoencoder(folder / "vae", config["vae"])
     tokenizer = PublishedTokenizer(folder / "tokenizer", text["length"])
-    schedule, predict = _schedule(folder / "scheduler", json_in(folder / "scheduler" / "scheduler_config.json"))
+    schedule, predict = _schedule(folder / "scheduler", _config(folder / "scheduler", "scheduler_config.json"))
     with readable(folder):
         size = config["unet"].get("sample_size", 64) * 2 ** (len(coder["widths"]) - 1)
         scale = config["vae"].get("scaling_factor", SCALE)
@@ -103,9 +104,9 @@ def _under(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
 
 
-def _config(folder: Path) -> dict:
-    if not (config := json_in(folder / "config.json")):
-        raise FileNotFoundError(f"{folder / 'config.json'}: missing, expected the whole folder as it is published")
+def _config(folder: Path, name: str = "config.json") -> dict:
+    if not (config := json_in(folder / name)):
+        raise FileNotFoundError(f"{folder / name}: missing, expected the whole folder as it is published")
     return config
 
 
@@ -124,7 +125,7 @@ def _unet(folder: Path, config: dict) -> dict:
         kinds = config["down_block_types"]
         levels = range(len(kinds))
         if not set(kinds) <= {CROSS[0], PLAIN[0]}:
-            raise ValueError(f"down_block_types = {kinds}, expected {CROSS[0]} and {PLAIN[0]}")
+            raise ValueError(f"{folder}: down_block_types = {kinds}, expected {CROSS[0]} and {PLAIN[0]}")
         heads = config.get("num_attention_heads") or config["attention_head_dim"]  # the second name is an old mistake
         return {
             "channels": channels,
@@ -158,7 +159,7 @@ def _text(folder: Path, config: dict) -> dict:
         _require(folder, config, {"intermediate_size": 4 * config["hidden_size"]})
         activation = config.get("hidden_act", "quick_gelu")
         if activation not in ACTIVATIONS:
-            raise ValueError(f"hidden_act = {activation!r}, expected one of {', '.join(ACTIVATIONS)}")
+            raise ValueError(f"{folder}: hidden_act = {activation!r}, expected one of {', '.join(ACTIVATIONS)}")
         return {
             "vocabulary": config["vocab_size"],
             "width": config["hidden_size"],
@@ -183,7 +184,7 @@ def _schedule(folder: Path, config: dict) -> tuple:
             "linear": lambda: from_betas(torch.linspace(*range_and_steps, steps, dtype=torch.float64)),
         }
         if kind not in made:
-            raise ValueError(f"beta_schedule = {kind!r}, expected one of {', '.join(made)}")
+            raise ValueError(f"{folder}: beta_schedule = {kind!r}, expected one of {', '.join(made)}")
         return made[kind](), PREDICTS[config.get("prediction_type", "epsilon")]
 
 

@@ -133,7 +133,7 @@ def readable(path: Path, what: str = "") -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, RecursionError, SafetensorError) as error:
-        if str(error).startswith(f"{path}: "):
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, SafetensorError) as error:
+        if str(error).startswith((f"{path}: ", f"{path.parent}: ")):  # says all that is to be said already
             raise
         raise ValueError(f"{path}: cannot be read{what} ({error!s:.300}); download it again") from error

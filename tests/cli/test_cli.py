@@ -975,3 +975,50 @@ def test_as_a_user_runs_it(tmp_path):
     assert err.startswith("minidiff: no recipe named 'nothing': ") and err.count("\n") == 1
     assert runs[1].returncode == (1 if "[FAIL]" in told else 0) and warned == ""
     assert len(told.splitlines()) == len(doctor.NEEDS) + 1 and os.listdir(tmp_path) == ["data"]
+
+
+def test_an_empty_path_is_refused_and_a_tilde_is_the_home_folder(shell, monkeypatch, tmp_path):
+    assert refused(shell("train labelled-toy", "--out", ""), "--out: got ''")
+    assert refused(shell("train ddpm-folder --steps 1", "--folder", ""), "--folder: got ''")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    assert shell("train labelled-toy --out ~/a.safetensors")[0] == 0
+    assert (tmp_path / "home" / "a.safetensors").is_file() and not Path("~").exists()
+
+
+def test_an_option_that_would_change_nothing_is_refused(shell, shipped):
+    line = "sample text-toy --n 2 --steps 2 --negative red --out a.npz"
+    assert refused(shell(f"{line} --scale 1"), "--negative: nothing is moved away from at --scale 1")
+    assert shell(f"{line} --scale 0")[0] == 0
+
+
+def test_a_size_that_cannot_be_drawn_is_refused_by_what_can(shell, monkeypatch):
+    monkeypatch.setattr(checkpoints, "SHIPPED", SHIPPED)
+    line = "sample ldm-shapes --n 1 --steps 1 --out a.npz --size"
+    assert refused(shell(f"{line} 32x"), "got '32x', expected a number of pixels")
+    assert refused(shell(f"{line} 36"), "size: got 36, expected a multiple of 8")
+    assert refused(shell(f"{line} 100000000"), "not enough memory")
+    assert shell(f"{line} 40")[0] == 0
+
+
+def test_a_part_of_another_recipe_is_refused(shell, monkeypatch):
+    monkeypatch.setattr(checkpoints, "SHIPPED", SHIPPED)
+    place = Path("data/trained/cascade-emoji-16.safetensors")
+    place.parent.mkdir(parents=True)
+    place.write_bytes((SHIPPED / "ddpm-digits.safetensors").read_bytes())
+    out = shell("sample cascade-emoji-32 --n 1 --steps 1 --out a.npz")
+    told = "cascade-emoji-16.safetensors: was made by the recipe ddpm-digits, expected cascade-emoji-16"
+    assert out[0] == 2 and told in out[2] and not Path("a.npz").exists()
+
+
+@pytest.mark.parametrize("name", ["pixels-digits", "dalle-shapes"])
+def test_a_temperature_next_to_none_is_none(shell, monkeypatch, name):
+    monkeypatch.setattr(checkpoints, "SHIPPED", SHIPPED)
+    for kind, temperature in (("a", "1e-40"), ("b", "0")):
+        assert shell(f"sample {name} --n 2 --temperature {temperature} --out {kind}.npz")[0] == 0
+    assert np.array_equal(np.load("a.npz")["images"], np.load("b.npz")["images"])
+
+
+def test_a_closed_stderr_ends_no_training(shell, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert cli.main(["train", "labelled-toy", "--out", "a.safetensors"]) == 0 and Path("a.safetensors").is_file()

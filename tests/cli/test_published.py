@@ -23,7 +23,7 @@ def test_a_published_folder_paints_what_it_is_asked_for(folder, tmp_path, capsys
     with np.load(out) as found:
         assert found["images"].shape == (1, 3, 16, 24) and found["prompts"].tolist() == ["the cat"]
     assert "images (1, 3, 16, 24) with prompts" in capsys.readouterr().out
-    assert main([*command, "--n", "2", "--scale", "1", "--sampler", "ddim", "--out", str(tmp_path / "cats.png")]) == 0
+    assert main([*command, "--n", "2", "--scale", "3", "--sampler", "ddim", "--out", str(tmp_path / "cats.png")]) == 0
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_a_published_folder_paints_what_it_is_asked_for(folder, tmp_path, capsys
         (["--size", "15"], "size: got 15, expected a multiple of 4"),
         (["--label", "3"], "--label: "),
         (["--temperature", "1"], "--temperature: "),
-        (["--size", "large"], "invalid _size value: 'large'"),
+        (["--size", "large"], "got 'large', expected a number of pixels"),
     ],
 )
 def test_what_it_cannot_do_is_refused(folder, tmp_path, capsys, options, told):

@@ -1,5 +1,7 @@
 """Public LoRA files and learned words in a tiny Stable Diffusion: the same pictures as diffusers', in every format."""
 
+import json
+
 import published
 import pytest
 import torch
@@ -151,6 +153,28 @@ def test_the_alpha_in_the_header_of_diffusers_own_files_counts(tmp_path):
     theirs.load_lora_weights(tmp_path / "lora")
     with worn(ours, load_lora(tmp_path / "lora" / "pytorch_lora_weights.safetensors", ours)):
         assert apart(answers(theirs, ours)) < 1e-5
+
+
+@pytest.mark.parametrize("option", [{"alpha_pattern": {"to_q": 8.0}}, {"use_rslora": True}])
+def test_alphas_that_differ_are_refused_wherever_they_are_told(tmp_path, option):
+    theirs = published.pipeline(tmp_path)
+    ours = pretrained.load(tmp_path)
+    theirs.unet.add_adapter(LoraConfig(r=4, lora_alpha=2, target_modules=["to_q", "to_v"], **option))
+    layers = get_peft_model_state_dict(theirs.unet)
+    theirs.save_lora_weights(tmp_path / "a", unet_lora_layers=layers, **_collate_lora_metadata({"unet": theirs.unet}))
+    with pytest.raises(ValueError, match="alpha_pattern|rslora"):
+        load_lora(tmp_path / "a" / "pytorch_lora_weights.safetensors", ours)
+    (tmp_path / "b").mkdir()
+    save_file(layers, tmp_path / "b" / "adapter_model.safetensors")
+    (tmp_path / "b" / "adapter_config.json").write_text(json.dumps({"lora_alpha": 2} | option))
+    with pytest.raises(ValueError, match="alpha_pattern|rslora"):
+        load_lora(tmp_path / "b", ours)
+
+
+def test_a_word_without_a_vector_is_refused(both, tmp_path):
+    save_file({"<x>": torch.zeros(())}, tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match="x.safetensors: holds a vector of shape"):
+        load_word(tmp_path / "x.safetensors", both[1])
 
 
 def test_ours_loads_in_diffusers(both, tmp_path):
