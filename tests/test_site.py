@@ -304,9 +304,7 @@ def test_words_are_linked_where_they_first_appear():
     [
         ("GAN", "gan"),
         ("mode-collapse", "mode-collapse"),
-        ("Jensen–Shannon-divergence", "jensenshannon-divergence"),
         ("Hutchinson's-estimate", "hutchinsons-estimate"),
-        ("Fréchet-distance", "fréchet-distance"),
     ],
 )
 def test_a_link_to_a_word_becomes_that_of_the_site(tmp_path, monkeypatch, there, here):
@@ -326,6 +324,7 @@ def test_the_glossary_names_what_there_is():
     assert len(found) > 60 and len({row[0] for row in found}) == len(found)
     for term, meaning, code, lesson, chinese in found:
         assert meaning and re.search(r"[\u4e00-\u9fff]", chinese), term
+        assert term.isascii() or "$" in term, f"{term}: JupyterLab does not find a heading of such letters by a link"
         for name in re.findall("`([^`]+)`", code):
             assert name in source or name == "held_out", f"{term}: {name} is not in the package"
         if lesson in lessons and not term.startswith("$"):

@@ -82,7 +82,10 @@ def test_players_play(lesson):
 
 
 def test_a_fast_drag_ends_on_the_last_value(lesson):
-    explorer, name = next((e, name) for e in explorers(lesson) for name in controls(e) if slider(e, name))
+    sliders = [(e, name) for e in explorers(lesson) for name in controls(e) if slider(e, name)]
+    if not sliders:
+        pytest.skip("this lesson has no slider")
+    explorer, name = sliders[0]
     handle = explorer.keyed(name)
     end = upwards(explorer, name)
     handle.hover()

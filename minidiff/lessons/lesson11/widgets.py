@@ -61,6 +61,7 @@ def nearest(clip, images: Tensor, names: list[str], words: str, unseen: int, n: 
     """The n drawings nearest to typed words, with their names: among all of them, or the first `unseen` of them."""
     looks = embed(clip, images)
     choices = {f"all {len(images):,}": len(images), f"the {unseen} never trained on": unseen}
+    which = {many: text for text, many in choices.items()}
 
     def draw(words, among):
         found = _found(clip, looks[:among], words, n)
@@ -70,7 +71,7 @@ def nearest(clip, images: Tensor, names: list[str], words: str, unseen: int, n: 
 
     def alt(words, among):
         said = "; ".join(f"{names[k]}: {cosine:.2f}" for k, cosine in _found(clip, looks[:among], words, n))
-        asked = f"{words!r}{_left_out(clip, words)}"
+        asked = f"{words!r}{_left_out(clip, words)} among {which[among]}"
         return f"the drawings nearest to {asked}, with their cosines: {said}" if said else "no words yet"
 
     words = Text("words", words, "type words, then press Enter")

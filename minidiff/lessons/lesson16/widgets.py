@@ -59,7 +59,7 @@ def ladder(mixture: GaussianMixture, sigmas, clouds: list[Tensor]) -> Explorer:
 
     return Explorer(
         lambda level: _drawn(mixture, clouds[level], float(sigmas[level]), told(level)),
-        alt=lambda level: f"level {level + 1} of {len(sigmas)}, {told(level)}",
+        alt=lambda level: f"level {level}, {told(level)}",
         level=Player("level", len(sigmas), 0, speed=2),
     ).add_class("ladder")
 

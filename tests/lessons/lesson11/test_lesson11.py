@@ -73,7 +73,7 @@ def test_words_that_the_model_does_not_read_are_named(clip, pairs):
     finder = widgets.nearest(reading, *pairs, "a red circle", unseen=4, n=3)
     assert "left out" not in finder.picture.alt
     finder.set(words="red wolf")
-    assert "nearest to 'red wolf' (not known, left out: wolf), with" in finder.picture.alt
+    assert "nearest to 'red wolf' (not known, left out: wolf) among all" in finder.picture.alt
 
 
 def test_a_caption_that_is_too_long_is_said_in_place_of_the_picture(clip, pairs):
@@ -133,7 +133,7 @@ def test_the_nearest_drawings_are_those_of_the_largest_cosines(clip, pairs, monk
         top = cosine[:among].topk(3).indices
         assert torch.equal(shown, images[top])
         assert titles == [f"{captions[k]} {cosine[k]:.2f}" for k in top]
-    assert explorer.picture.alt.startswith("the drawings nearest to 'a red circle', with their cosines: ")
+    assert explorer.picture.alt.startswith("the drawings nearest to 'a red circle' among all ")
     explorer.set(words="  ")
     assert explorer.picture.alt == "no words yet" and len(caught) == 3  # nothing was looked for
 

@@ -26,10 +26,10 @@ def test_the_ladder_shows_each_level():
     mixture = lesson16.two_clouds()
     clouds = [sigma * torch.randn(50, 2, generator=seeded()) for sigma in (10.0, 1.0)]
     ladder = widgets.ladder(mixture, [10.0, 1.0], clouds)
-    assert ladder.picture.alt.startswith("level 1 of 2, sigma 10.00: ")
+    assert ladder.picture.alt.startswith("level 0, sigma 10.00: ")
     first = ladder.picture.src
     ladder.set(level=1)
-    assert ladder.picture.src != first and ladder.picture.alt.startswith("level 2 of 2, sigma 1.00: ")
+    assert ladder.picture.src != first and ladder.picture.alt.startswith("level 1, sigma 1.00: ")
 
 
 def test_misplaced_points_are_counted():
