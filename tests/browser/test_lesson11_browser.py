@@ -39,7 +39,9 @@ def test_words_find_drawings_and_come_back(lesson):
     finder = lesson.explorer("nearest")
     first = finder.picture()
     finder.write("words", "green heart")
-    finder.alt(re.compile("^the drawings nearest to 'green heart' among all 3,470, with their cosines: .*green heart: [0-9.]+"))
+    finder.alt(
+        re.compile("^the drawings nearest to 'green heart' among all 3,470, with their cosines: .*green heart: [0-9.]+")
+    )
     found = finder.changed(first)
     finder.choose("among", "the 171 never trained on")
     finder.changed(found)
