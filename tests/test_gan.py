@@ -12,7 +12,7 @@ from torch import nn
 from minidiff import data, gan, seeded
 from minidiff.gan import GAN, Discriminator, Generator, NonSaturating, Wasserstein, gradient_penalty
 from minidiff.support.rng import numbered
-from minidiff.train import Ema, Tick, fit_adversarial, loop, run
+from minidiff.train import Ema, Tick, fit, fit_adversarial, loop, run
 
 
 def made(seed=0, **options):
@@ -380,3 +380,8 @@ def test_an_objective_of_ones_own_is_an_object_whose_losses_are_numbers():
         GAN(objective="hinge")
     with pytest.raises(ValueError, match=r"objective.discriminator: got float32 tensor of shape \(16,\), expected"):
         run(fit_adversarial(GAN(objective=Rows()), data.batches(data.ring(64), size=16), 1))
+
+
+def test_one_loss_would_not_do():
+    with pytest.raises(TypeError, match="model: got GAN, two networks against each other: see `fit_adversarial`"):
+        fit(GAN(), data.batches(data.ring(64), size=16), 3)

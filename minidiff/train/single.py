@@ -62,6 +62,8 @@ def fit(
     is not finite: it is noticed within 50 steps and before the state is written. The iterator's `step` counts the steps
     done; `position` of `total` is how far it is, in steps or in seconds.
     """
+    if hasattr(model, "discriminator_terms"):  # one loss would be minimised over both players
+        raise TypeError(f"model: got {type(model).__name__}, two networks against each other: see `fit_adversarial`")
     own = {"optimiser": optimiser, "rate": rate, "clip": clip, "augment": augment, "test": test, "every": every}
     return _Training(model, batches, steps, seconds, lr, seed, ema, resume, accelerator, own)
 
