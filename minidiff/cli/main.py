@@ -4,6 +4,7 @@ Only the standard library is imported at the top: `doctor` has to answer on a ma
 """
 
 import argparse
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -15,11 +16,16 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command, by default that of sys.argv, and return its exit status.
 
     0: done. 1: `doctor` found a fault. 2: refused, with one line on stderr that says why (`python -X dev` shows the
-    traceback too). 130: interrupted by Ctrl-C.
+    traceback too). 130: interrupted by Ctrl-C. 141: whoever read what is printed went away, as `| head -1` does.
     """
     make_tolerant()
     try:
-        return _run(_parser().parse_args(argv))
+        status = _run(_parser().parse_args(argv))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
+        return 141
     except KeyboardInterrupt as stop:
         return _say(str(stop) or "interrupted: nothing was written", 130)
     except (ValueError, OSError, FloatingPointError) as error:

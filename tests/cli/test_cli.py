@@ -967,6 +967,16 @@ def test_ctrl_c_as_the_user_presses_it(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["a.state"]
 
 
+def test_a_reader_who_goes_away_is_no_fault(tmp_path):
+    """As `| head -1` does."""
+    code = CHILD.format(tests=str(Path(__file__).parent))
+    with python("-c", code, *"train labelled-toy --steps 5 --out a.safetensors".split(), cwd=tmp_path) as child:
+        child.stdout.close()
+        err = child.stderr.read()
+    assert child.returncode == 141 and "rror" not in err, err
+    assert os.listdir(tmp_path) == ["a.safetensors"]
+
+
 def test_as_a_user_runs_it(tmp_path):
     env = os.environ | {"PYTHONIOENCODING": "ascii"}
     runs = [python("-m", "minidiff", *line.split(), cwd=tmp_path, env=env) for line in ("train nothing", "doctor")]
