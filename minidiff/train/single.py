@@ -62,8 +62,6 @@ def fit(
     is not finite: it is noticed within 50 steps and before the state is written. The iterator's `step` counts the steps
     done; `position` of `total` is how far it is, in steps or in seconds.
     """
-    if hasattr(model, "discriminator_terms"):  # one loss would be minimised over both players
-        raise TypeError(f"model: got {type(model).__name__}, two networks against each other: see `fit_adversarial`")
     own = {"optimiser": optimiser, "rate": rate, "clip": clip, "augment": augment, "test": test, "every": every}
     return _Training(model, batches, steps, seconds, lr, seed, ema, resume, accelerator, own)
 
@@ -73,6 +71,9 @@ class _Training(Loop):
 
     def __init__(self, model, batches, steps, seconds, lr, seed, ema, resume, accelerator, own: dict):
         self.own = own
+        if hasattr(model, "discriminator_terms"):  # one loss would be minimised over both players
+            told = "two networks against each other: see `fit_adversarial`"
+            raise TypeError(f"model: got {type(model).__name__}, {told}")
         for name in ("rate", "augment"):
             if own[name] is not None and not callable(own[name]):
                 raise TypeError(f"{name}: got {type(own[name]).__name__}, expected a function")
