@@ -40,6 +40,16 @@ def shaped(got, shape: tuple, hint: str) -> Tensor:
     return got
 
 
+def typed(got: Tensor, like: Tensor) -> None:
+    """`got` has the dtype of `like`, which the attempt was given; else CheckFailed with both."""
+    if got.dtype != like.dtype:
+        names = [str(x.dtype).removeprefix("torch.") for x in (got, like)]
+        raise CheckFailed(
+            "The result has another dtype than what you were given, but the code behind it expects the same one.",
+            "Got {}, expected {}.".format(*names),
+        )
+
+
 def close(got, wanted, hint: str, *, slips: dict | None = None, rtol=1e-4, atol=1e-5) -> None:
     """|got - wanted| <= atol + rtol |wanted| everywhere, never broadcast; else CheckFailed with a hint.
 

@@ -13,7 +13,19 @@ from bugs import planted
 from torch import nn
 
 import minidiff.lessons
-from minidiff.exercises import CheckFailed, check, close, core, exercise, folded, question, require, shaped, solution
+from minidiff.exercises import (
+    CheckFailed,
+    check,
+    close,
+    core,
+    exercise,
+    folded,
+    question,
+    require,
+    shaped,
+    solution,
+    typed,
+)
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 NAMES = core.names()
@@ -303,6 +315,12 @@ def test_close_compares_without_broadcasting():
     ]:
         with pytest.raises(CheckFailed, match=told):
             close(got, wanted, "general")
+
+
+def test_typed_tells_both_dtypes():
+    typed(torch.ones(2), torch.zeros(3))
+    with pytest.raises(CheckFailed, match="Got float64, expected float32."):
+        typed(torch.ones(2).double(), torch.zeros(3))
 
 
 def test_a_check_neither_uses_nor_disturbs_the_learners_random_numbers(capsys):

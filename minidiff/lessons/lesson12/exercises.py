@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from minidiff.exercises import close, exercise, require, shaped
-from minidiff.lessons.lesson12 import probes, solutions
+from minidiff.exercises import CheckFailed, close, exercise, require, shaped, typed
+from minidiff.lessons.lesson12 import loops, probes, slips, solutions
 
 
 @exercise(
@@ -24,10 +24,20 @@ def _(attempt):
     layer, h, words = probes.transformer(), torch.randn(2, 8, 3, 4), torch.randn(2, 5, 6)
     got = shaped(attempt(layer, h, words), (2, 8, 3, 4), "A picture comes in and one of the same shape goes out.")
     wanted = solutions.spatial_transformer(layer, h, words)  # not layer(...): the lesson puts the attempt in its place
-    slips = probes.transformer_slips(layer, h, words)
-    slips["A reshape mixes pixels and channels: flatten(2).mT, and .mT.unflatten back."] = _reshaped(layer, h, words)
-    slips["The change is added to h as it came, and not to the normalised h."] = wanted - h + layer.norm(h)
-    close(got, wanted, "Not equal to minidiff's SpatialTransformer.", slips=slips, rtol=1e-5, atol=1e-6)
+    wrong = probes.transformer_slips(layer, h, words)
+    wrong["A reshape mixes pixels and channels: flatten(2).mT, and .mT.unflatten back."] = _reshaped(layer, h, words)
+    wrong["The change is added to h as it came, and not to the normalised h."] = wanted - h + layer.norm(h)
+    close(got, wanted, "Not equal to minidiff's SpatialTransformer.", slips=wrong, rtol=5e-5, atol=5e-6)
+    typed(got, h)
+    leaf = h.clone().requires_grad_()
+    _trainable(attempt(layer, leaf, words), leaf)
+
+
+def _trainable(got, *leaves) -> None:
+    """A gradient passes from the answer back to all of these."""
+    slopes = torch.autograd.grad(got.sum(), leaves, allow_unused=True) if got.requires_grad else [None]
+    hint = "No gradient passes back, so nothing could be trained: leave out detach, .data, numpy and torch.no_grad()."
+    require(all(slope is not None for slope in slopes), hint)
 
 
 def _reshaped(layer, h, words):
@@ -50,24 +60,21 @@ def _reshaped(layer, h, words):
     ),
 )
 def _(attempt):
-    got = shaped(torch.as_tensor(attempt(20)), (21,), "20 steps need 21 times: from each to the next.").double()
+    got = shaped(_numbers(attempt(20)), (21,), "20 steps need 21 times: from each to the next.").double()
     right = solutions.leading_times(20).double()
-    walk, last = right[:-1], right[-1:]
-    early, rising = torch.cat([walk - 0.001, last]), torch.cat([walk.flip(0), last])
-    slips = {
-        "That is one step of the original too early: its step i is our time (i + 1) / 1000.": early,
-        "They end at 1/1000 and not at 0: what x is there counts as the picture.": torch.cat([walk, 0 * last]),
-        "They fall: the noisiest comes first.": right.flip(0),
-        "They fall all the way to 1/1000: the noisiest of the steps comes first.": rising,
-        "A time lies between 0 and 1: divide the step by 1000.": 1000 * right,
-        "Those are the trailing times, which begin at 1.": torch.linspace(1, 0, 21, dtype=torch.float64),
-    }
-    close(got, right, "Not (k ratio + 2) / 1000 for k = steps - 1 ... 0, and then 1/1000.", slips=slips)
-    seven = shaped(torch.as_tensor(attempt(7)), (8,), "The number of steps is given: 7 steps are 8 times.").double()
+    close(got, right, "Not (k ratio + 2) / 1000 for k = steps - 1 ... 0, and then 1/1000.", slips=slips.leading(right))
+    seven = shaped(_numbers(attempt(7)), (8,), "The number of steps is given: 7 steps are 8 times.").double()
     close(seven[0], (142 * 6 + 2) / 1000, "The ratio is 1000 // steps, a whole number.")
     from minidiff.sampler import leading_times
 
     close(torch.as_tensor(attempt(50)).double(), leading_times(50), "Not equal to minidiff.sampler.leading_times.")
+
+
+def _numbers(got) -> torch.Tensor:
+    """What came as one row of numbers, be it a tensor, a list or an array."""
+    several = isinstance(got, tuple | list) and any(isinstance(part, torch.Tensor) and part.ndim for part in got)
+    require(not several, "Return one tensor of numbers, and nothing beside it.")
+    return torch.as_tensor(got) if got is not None and got is not ... else got
 
 
 @exercise(
@@ -85,57 +92,41 @@ def _(attempt):
     ),
 )
 def _(attempt):
-    prompts, z, t = ["a cat", "two dogs"], torch.randn(2, 4, 3, 3), torch.tensor([0.9, 0.5, 0.2, 0.001]).double()
-    model = probes.Quick()
+    prompts, z, t = ["one cat", "two dogs"], torch.randn(2, 4, 3, 3), torch.tensor([0.9, 0.5, 0.2, 0.001]).double()
+    model, right = loops.Quick(), loops.Quick()
     with torch.no_grad():
         got = shaped(attempt(model, prompts, z, t, 3.0), z.shape, "One picture for each prompt.")
-        wanted = probes.draw_with(probes.Quick(), prompts, z, t, 3.0)
-        slips = {
-            hint: probes.draw_with(probes.Quick(), prompts, z, t, 3.0, **how) for hint, how in _DRAWN_WRONGLY.items()
-        }
-        further = probes.draw_with(probes.Quick(), prompts, z, t, 4.0)
-    slips["Guidance starts from `without`: without + scale * (with words - without)."] = further
-    slips["The walk ends at the last time: do not go on to 0."] = _to_zero(prompts, z, t)
-    close(got, wanted, "Not the guided walk along t, decoded.", slips=slips, rtol=1e-3, atol=1e-4)
+        wanted = loops.draw_with(right, prompts, z, t, 3.0)
+        wrong = loops.draw_slips(prompts, z, t, 3.0)
+        hint = _left_alone(attempt, prompts, z, t) or "Not the guided walk along t, decoded."
+    close(got, wanted, hint, slips=wrong, rtol=1e-3, atol=1e-4)
     require(got.dtype == z.dtype, "The schedule answers in float64: make z float32 again, `.float()`, at every step.")
     require(model.read_times <= 2, "The texts are read again at every step: read them once, before the loop.")
+    prompts, z, t = ["an owl", "a red fox", "two dogs"], torch.randn(3, 2, 2, 4), t[1:]
     with torch.no_grad():
-        plain = attempt(probes.Quick(), prompts, z, t[:2], 1.0)
-    close(plain, probes.draw_with(probes.Quick(), prompts, z, t[:2], 1.0), "Use the times and the scale you are given.")
+        other = attempt(loops.Quick(), prompts, z, t, 1.5)
+        wanted = loops.draw_with(right, prompts, z, t, 1.5)
+    close(other, wanted, "Use the prompts, the times and the scale you are given.", rtol=1e-3, atol=1e-4)
 
 
-_STEPPED_WRONGLY = {  # z, x0, then alpha and sigma now and of the next time -> the next z
-    "The noise in z is (z - alpha * x0) / sigma: take away only as much of x0 as there is in z.": (
-        lambda z, x0, alpha, sigma, alpha_then, sigma_then: alpha_then * x0 + sigma_then * (z - x0) / sigma
-    ),
-    "Alpha and sigma of one time only: take the noise out with those of `now`, and mix it in with those of `then`.": (
-        lambda z, x0, alpha, sigma, alpha_then, sigma_then: z
-    ),
-    "The next z has only alpha_then * x0 of the picture, not x0 whole.": (
-        lambda z, x0, alpha, sigma, alpha_then, sigma_then: x0 + sigma_then * (z - alpha * x0) / sigma
-    ),
-    "The noise is left out: the next z is alpha_then * x0 + sigma_then * noise, with the noise that was in z.": (
-        lambda z, x0, alpha, sigma, alpha_then, sigma_then: alpha_then * x0
-    ),
-    "That is x0, without any noise. The next z is alpha_then * x0 + sigma_then * noise.": (
-        lambda z, x0, alpha, sigma, alpha_then, sigma_then: x0
-    ),
-    "The noise is as strong as before: mix it in with sigma_then, that of the next time.": (
-        lambda z, x0, alpha, sigma, alpha_then, sigma_then: alpha_then * x0 + (z - alpha * x0)
-    ),
-}
-_DRAWN_WRONGLY = {hint: {"step": step} for hint, step in _STEPPED_WRONGLY.items()} | {
-    "The halves are exchanged: away from what is drawn *without* words, not towards it.": {"order": -1},
-    "Where is the guidance? without + scale * (with words - without).": {"away": False},
-    "Those are codes: model.decode(z) makes pictures of them.": {"last": False},
-    "The network is asked one step late: give it the time `now`.": {"index": 0.001},
-    "The network is asked one step early: give it the time `now`.": {"index": -0.001},
-}
+def _left_alone(attempt, prompts, z, t) -> str:
+    """A hint at the argument that makes no difference to what is drawn, or at chance that does."""
 
+    def drawn(prompts=prompts, z=z, t=t, scale=3.0):
+        return attempt(loops.Quick(), prompts, z, t, scale)
 
-def _to_zero(prompts, z, t):
-    with torch.no_grad():
-        return probes.draw_with(probes.Quick(), prompts, z, torch.cat([t, t.new_zeros(1)]), 3.0)
+    first = drawn()
+    tries = {
+        "Your pictures are the same whatever the scale: use the one you are given.": {"scale": 1.5},
+        "Your pictures are the same whatever z is: the walk starts there.": {"z": z + 1},
+        "Your pictures are the same whatever the prompts are: tell the network what is read of them.": {
+            "prompts": ["an owl", "a red fox"]
+        },
+        "Your pictures are the same whatever the times are: walk along t.": {"t": t * 0.9},
+    }
+    if not torch.equal(drawn(), first):
+        return "Two runs from the same z differ: draw no noise of your own. It is in z, and is carried along."
+    return next((hint for hint, other in tries.items() if torch.equal(drawn(**other), first)), "")
 
 
 @exercise(
@@ -153,19 +144,48 @@ def _(attempt):
     got = attempt(given, 10, 90, 91)
     require(got is not None, "The result is None: is a `return` missing?")
     require(given == [5, 6, 7], "That changes the list of ids it was given: make a new list, [start, *ids, end].")
-    got = [int(token) for token in got]
+    got = _row(got)
     require(len(got) != 5, "No padding: the network was trained on rows that are always `length` long.")
     require(0 not in got, "Padding with 0: in CLIP's vocabulary that is the sign “!”. It pads with the end mark.")
-    require(got[0] == 90, "The row begins with the start mark.")
+    require(got[:1] == [90], "The row begins with the start mark.")
     require(len(got) == 10, "The row has exactly `length` ids, marks included.")
+    require(got != [90] + [91] * 6 + [5, 6, 7], "The padding stands behind the text, and not before it.")
+    require(got != [90, 5, 6, 7, 91] + [90] * 5, "The padding is the end mark again, and not the start mark.")
     require(got == [90, 5, 6, 7] + [91] * 6, "Start, the text, end, and then end again up to the length.")
-    require([int(token) for token in attempt([], 3, 1, 2)] == [1, 2, 2], "The empty text is start, and ends only.")
-    require([int(token) for token in attempt([8], 3, 1, 2)] == [1, 8, 2], "A text of length - 2 tokens still fits.")
+    _fits(attempt, [], [1, 2, 2], "The empty text is start, and ends only.")
+    _fits(attempt, [8], [1, 8, 2], "A text of length - 2 tokens still fits.")
+    for many, length in ((9, 10), (4, 5)):
+        hint = f"{many} tokens and two marks do not fit into {length}: a ValueError, and not a text cut off in silence."
+        _refuses(attempt, [5] * many, length, hint)
+
+
+def _fits(attempt, ids: list, wanted: list, hint: str) -> None:
     try:
-        attempt([5] * 9, 10, 90, 91)
+        got = _row(attempt(ids, 3, 1, 2))
+    except ValueError as error:
+        raise CheckFailed(f"{hint} It is refused here.", f"For {ids} and length = 3: {error!r:.80}") from error
+    require(len(got) == 3, "The row is as long as the `length` that is given.")
+    require(got == wanted, hint)
+
+
+def _refuses(attempt, ids: list, length: int, hint: str) -> None:
+    try:
+        attempt(ids, length, 90, 91)
     except ValueError:
         return
-    require(False, "Nine tokens and two marks do not fit into 10: a ValueError, and not a text cut off in silence.")
+    except Exception as error:
+        name = type(error).__name__
+        raise CheckFailed(f"A text that does not fit is refused by a ValueError, and not {name}.") from error
+    raise CheckFailed(hint)
+
+
+def _row(got) -> list[int]:
+    """The ids of one row, each a whole number."""
+    got = got.tolist() if hasattr(got, "tolist") else got
+    flat = isinstance(got, list | tuple) and not any(isinstance(token, list | tuple | str) for token in got)
+    require(flat, "Return one flat row of ids: [start, *ids, end, …].")
+    require(all(not isinstance(token, float) for token in got), "Token ids are whole numbers.")
+    return [int(token) for token in got]
 
 
 @exercise(
@@ -177,22 +197,10 @@ def _(attempt):
     ),
 )
 def _(attempt):
-    got = torch.as_tensor(attempt(0.00085, 0.012, 1000))
-    got = shaped(got, (1000,), "A number for each of the `steps` times.").double()
+    got = shaped(_numbers(attempt(0.00085, 0.012, 1000)), (1000,), "A number for each of the `steps` times.").double()
     right = solutions.alpha_bar(0.00085, 0.012, 1000)
-    plain = torch.linspace(0.00085, 0.012, 1000, dtype=torch.float64)
-    roots = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64)
-    slips = {
-        "Those are betas on a line: here their square roots lie on one.": (1 - plain).cumprod(0),
-        "Those are the square roots of the betas: square them.": (1 - roots).cumprod(0),
-        "That is alpha, the root of alpha_bar.": right.sqrt(),
-        "That is 1 - beta of each step: alpha_bar is the product of all up to it.": 1 - roots**2,
-        "That is one step late: alpha_bar at the first time has one factor.": torch.cat(
-            [right[:1] * 0 + 1, right[:-1]]
-        ),
-    }
-    close(got, right, "Not the running product of 1 - beta.", slips=slips, rtol=1e-4)
-    close(attempt(0.01, 0.02, 5)[-1], solutions.alpha_bar(0.01, 0.02, 5)[-1], "Use first, last and steps.", rtol=1e-4)
+    close(got, right, "Not the running product of 1 - beta.", slips=slips.alpha_bar(right), rtol=1e-4)
+    close(_numbers(attempt(0.01, 0.02, 5)), solutions.alpha_bar(0.01, 0.02, 5), "Use first, last and steps.", rtol=1e-4)
 
 
 @exercise(
@@ -204,17 +212,16 @@ def _(attempt):
     ),
 )
 def _(attempt):
-    conv, h = nn.Conv2d(3, 5, 3, stride=2), torch.randn(2, 3, 8, 6)
-    pad = nn.functional.pad
-    wanted = conv(pad(h, (0, 1, 0, 1)))  # before the attempt, which may set conv.padding
-    slips = {
-        "Zeros above and to the left, or all around: the picture shifts by half a pixel at every level.": conv(
-            pad(h, (1, 1, 1, 1))
-        )[:, :, :4, :3],
-        "The edge is repeated there: zeros.": conv(pad(h, (0, 1, 0, 1), mode="replicate")),
-    }
-    got = shaped(attempt(conv, h), (2, 5, 4, 3), "Half as high and half as wide.")
-    close(got, wanted, "Not the convolution of h with zeros to the right and below.", slips=slips)
+    for channels, shape in ((5, (2, 3, 8, 6)), (4, (1, 2, 4, 10))):
+        conv, h = nn.Conv2d(shape[1], channels, 3, stride=2), torch.randn(shape)
+        half = (shape[0], channels, shape[2] // 2, shape[3] // 2)
+        wanted = slips.halved(conv, h)  # this and the slips before the attempt, which may set conv.padding
+        wrong = slips.halved_wrongly(conv, h)
+        got = shaped(attempt(conv, h), half, "Half as high and half as wide.")
+        close(got, wanted, "Not the convolution of h with zeros to the right and below.", slips=wrong)
+        typed(got, h)
+        leaf = h.clone().requires_grad_()
+        _trainable(attempt(conv, leaf), leaf, conv.weight)
 
 
 @exercise(
@@ -228,13 +235,19 @@ def _(attempt):
 )
 def _(attempt):
     for more, wanted, hint, slip in _CONFIGS:
-        got = attempt({"block_out_channels": (64, 128, 192)} | more)
+        config = {"block_out_channels": (64, 128, 192)} | more
+        got = attempt(given := dict(config))
+        require(not hasattr(got, "tolist"), "A list of whole numbers, please: no tensor and no array.")
+        require(given == config, "That changes the configuration it was given, which others read after you.")
         require(got is not None, "The result is None: is a `return` missing?")
         require(got != more["attention_head_dim"] or got == wanted, "One number for each level: a list.")
         require(got != slip, hint)
         require(
             isinstance(got, list | tuple) and list(got) == wanted, f"For {more} expected {wanted}, got {got!r:.60}."
         )
+        require(all(isinstance(heads, int) for heads in got), "A number of heads is a whole number.")
+    four = attempt({"block_out_channels": (320, 640, 1280, 1280), "attention_head_dim": 8})
+    require(list(four) == [8] * 4, 'As many levels as "block_out_channels" has entries: here they are four.')
 
 
 _CONFIGS = (  # what a configuration says, the heads, a hint and what the slip gives
@@ -272,19 +285,12 @@ _CONFIGS = (  # what a configuration says, the heads, a hint and what the slip g
 def _(attempt):
     given = solutions.alpha_bar(0.00085, 0.012, 1000)
     got = shaped(attempt(given), (1000,), "One number for each time.")
-    root = given.sqrt()
-    slips = {
-        "Shift and scale the square roots, not alpha_bar itself.": (given - given[-1])
-        * given[0]
-        / (given[0] - given[-1]),
-        "Those are the square roots: square them at the end.": (root - root[-1]) * root[0] / (root[0] - root[-1]),
-        "Shifted alone: the first one has changed as well, so scale them back to it.": (root - root[-1]) ** 2,
-        "The first one is 1 now, but it should be what it was: times its own root.": (
-            (root - root[-1]) / (root[0] - root[-1])
-        )
-        ** 2,
-        "Only the last one has changed: shift and scale all of them.": torch.cat([given[:-1], 0 * given[-1:]]),
-    }
-    close(got, solutions.rescaled(given), "Not 0 at the end and unchanged at the start.", slips=slips, rtol=1e-5)
+    close(
+        got,
+        solutions.rescaled(given),
+        "Not 0 at the end and unchanged at the start.",
+        slips=slips.rescaled(given),
+        rtol=1e-5,
+    )
     short = solutions.alpha_bar(0.01, 0.2, 7)
     close(attempt(short), solutions.rescaled(short), "Use the alpha_bar you are given.", rtol=1e-5)

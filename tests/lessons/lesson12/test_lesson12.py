@@ -1,6 +1,7 @@
 """Lesson 12: its widgets show what the model draws, its tables count rightly, its cells run on published weights."""
 
 import builtins
+import copy
 import json
 import os
 
@@ -9,8 +10,9 @@ import pytest
 import torch
 
 from minidiff import checkpoints, data, seeded
+from minidiff.exercises.core import find
 from minidiff.latent import image_to_image, text_to_image
-from minidiff.lessons.lesson12 import claims, probes, solutions, widgets
+from minidiff.lessons.lesson12 import claims, loops, probes, slips, solutions, widgets
 from minidiff.sampler import leading_times, times
 from minidiff.stable_diffusion import scaled_linear
 
@@ -74,6 +76,69 @@ def test_the_layer_of_the_lesson_is_the_packages():
     torch.manual_seed(0)
     layer, h, words = probes.transformer(), torch.randn(2, 8, 3, 4), torch.randn(2, 5, 6)
     assert torch.allclose(solutions.spatial_transformer(layer, h, words), layer(h, None, words), atol=1e-5)
+
+
+def in_float64(layer, h, words):
+    exact = solutions.spatial_transformer(copy.deepcopy(layer).double(), h.double(), words.double())
+    return exact.to(h.dtype)
+
+
+def both_halves_at_once(model, prompts, z, t, scale):
+    told = model.read([""] * len(prompts) + list(prompts))
+    for now, then in zip(t, t[1:]):
+        without, with_words = model.denoiser(torch.cat([z, z]), now, told).chunk(2)
+        x0 = torch.lerp(without, with_words, scale)
+        (alpha, sigma), (alpha_then, sigma_then) = model.schedule(now), model.schedule(then)
+        z = (sigma_then / sigma * z + (alpha_then - alpha * sigma_then / sigma) * x0).to(z.dtype)
+    return model.decode(z)
+
+
+def by_unfolding(conv, h):
+    patches = torch.nn.functional.pad(h, (0, 1, 0, 1)).unfold(2, 3, 2).unfold(3, 3, 2)
+    return torch.einsum("bchwij,ocij->bohw", patches, conv.weight) + conv.bias[:, None, None]
+
+
+def as_a_tensor(ids, length, start, end):
+    row = torch.full((length,), end)
+    row[0] = start
+    if len(ids) + 2 > length:
+        raise ValueError
+    row[1 : 1 + len(ids)] = torch.tensor(ids, dtype=torch.long)
+    return row
+
+
+@pytest.mark.parametrize(
+    "name, answer",
+    [
+        ("spatial_transformer", in_float64),
+        ("draw", both_halves_at_once),
+        ("halve", by_unfolding),
+        ("padded", as_a_tensor),
+        ("leading_times", lambda steps: [(k * (1000 // steps) + 2) / 1000 for k in range(steps)][::-1] + [0.001]),
+    ],
+)
+def test_other_right_answers_are_accepted(name, answer):
+    torch.manual_seed(0)
+    find(f"12.{name}")(answer)
+
+
+def test_each_slip_leads_elsewhere():
+    torch.manual_seed(0)
+    z, t = torch.randn(2, 4, 3, 3), torch.tensor([0.9, 0.5, 0.2, 0.001]).double()
+    layer, conv = probes.transformer(), torch.nn.Conv2d(3, 5, 3, stride=2)
+    with torch.no_grad():
+        tables = [
+            probes.transformer_slips(layer, torch.randn(2, 8, 3, 4), torch.randn(2, 5, 6)),
+            loops.draw_slips(["one cat", "two dogs"], z, t, 3.0),
+            slips.leading(solutions.leading_times(20).double()),
+            slips.alpha_bar(solutions.alpha_bar(0.00085, 0.012, 1000)),
+            slips.halved_wrongly(conv, torch.randn(2, 3, 8, 6)),
+            slips.rescaled(solutions.alpha_bar(0.00085, 0.012, 1000)),
+        ]
+    for table in tables:
+        values = [value.double() for value in table.values()]
+        pairs = [(a, b) for k, b in enumerate(values) for a in values[:k] if a.shape == b.shape]
+        assert not any(torch.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in pairs)
 
 
 def test_the_loop_of_the_lesson_is_the_samplers_first_order(model):

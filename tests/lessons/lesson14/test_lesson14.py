@@ -9,7 +9,7 @@ from minidiff.autoregressive_prior import Quantiser
 from minidiff.dalle import VQVAE
 from minidiff.exercises.core import find
 from minidiff.lessons.lesson14 import claims as lesson14
-from minidiff.lessons.lesson14 import widgets
+from minidiff.lessons.lesson14 import slips, widgets
 from minidiff.scorecard import stored
 
 
@@ -79,6 +79,86 @@ def by_loops(y, low, high, buckets):
 def test_numbers_may_be_put_into_buckets_in_other_ways(answer):
     seed_everything(0)
     find("14.bucket")(answer)
+
+
+def by_gumbel(next_logits, start, n, temperature, top_k, generator):
+    tokens = start
+    for _ in range(n):
+        values, places = (next_logits(tokens) / temperature).topk(top_k)
+        noise = -torch.log(-torch.log(torch.rand(values.shape, generator=generator)))
+        tokens = torch.cat([tokens, places.gather(1, (values + noise).argmax(1, keepdim=True))], dim=1)
+    return tokens
+
+
+def by_mask(next_logits, start, n, temperature, top_k, generator):
+    tokens = start.new_zeros(len(start), start.shape[1] + n)
+    tokens[:, : start.shape[1]] = start
+    for k in range(start.shape[1], tokens.shape[1]):
+        share = (next_logits(tokens[:, :k]).double() / temperature).softmax(-1)
+        kept = share * (share >= share.topk(top_k).values[:, -1:])
+        tokens[:, k] = kept.multinomial(1, generator=generator).squeeze(1)
+    return tokens
+
+
+def by_pairs(z, codebook):
+    ids = (z[:, None] - codebook[None, :, :, None, None]).square().sum(2).argmin(1)
+    return codebook[ids].permute(0, 3, 1, 2).detach() + (z - z.detach()), ids
+
+
+def token_by_token(model, ids, tokens, words):
+    row = torch.cat([ids, words + tokens], dim=1)
+    losses = [F.cross_entropy(model(row[:, :k])[:, -1], row[:, k]) for k in range(ids.shape[1], row.shape[1])]
+    return torch.stack(losses).mean()
+
+
+def set_place_by_place(blocks, words, *four):
+    row = words.new_empty(len(words), words.shape[1] + 4, words.shape[2])
+    row[:, :-4] = words
+    for k, single in enumerate(four):
+        row[:, k - 4] = single
+    return blocks(row)[:, -1]
+
+
+def by_mean_square(features):
+    return features / features.square().mean(dim=1, keepdim=True).sqrt()
+
+
+@pytest.mark.parametrize(
+    "name, answer",
+    [
+        ("draw_tokens", by_gumbel),
+        ("draw_tokens", by_mask),
+        ("quantise", by_pairs),
+        ("token_loss", token_by_token),
+        ("read_out", set_place_by_place),
+        ("prior_target", by_mean_square),
+    ],
+)
+def test_other_right_answers_are_accepted(name, answer):
+    seed_everything(0)
+    find(f"14.{name}")(answer)
+
+
+def test_each_slip_leads_elsewhere():
+    seed_everything(0)
+    z, codebook, features = torch.randn(2, 3, 4, 5), torch.randn(7, 3), 3 * torch.randn(5, 16)
+    ids, tokens = torch.randint(9, (2, 6)), torch.randint(5, (2, 6))
+    low, high, y = -torch.rand(4) - 0.2, torch.linspace(3.0, 0.5, 4), 2 * torch.randn(9, 4)
+    placed = find("14.bucket").solution(y, low, high, 5)[0]
+    tables = [
+        slips.numbered(z, codebook),
+        slips.rounded(z, codebook),
+        slips.likeliest(torch.tensor([[2, 4], [0, 3]]), 4),
+        slips.misread(torch.randn(3, 5, 4), *torch.randn(4, 3, 4)),
+        slips.misplaced(y, low, high, 5),
+        slips.mistold(y, placed, low, high, 5),
+        slips.shifted(ids, tokens, 9),
+        slips.sized(features),
+    ]
+    for table in tables:
+        values = [value.double() for value in table.values()]
+        pairs = [(a, b) for k, b in enumerate(values) for a in values[:k] if a.shape == b.shape]
+        assert not any(torch.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in pairs)
 
 
 def test_the_learners_buckets_are_those_of_the_quantiser():
