@@ -243,7 +243,7 @@ def consistency_sample(denoise, x: Tensor, times: Tensor, generator: torch.Gener
     expect.function("denoise", denoise, "(x, t) -> x0")
     expect.tensor("x", x, "B ...", finite=True)
     *_, end = t = expect.tensor("times", times, "N", low=0, high=1).tolist()
-    if len(t) < 2 or end or any(s >= t for t, s in pairwise(t)):
+    if len(t) < 2 or end or any(then >= now for now, then in pairwise(t)):
         raise ValueError(f"times: got {t[:8]}, expected times that fall to 0")
     for i, time in enumerate(t[:-1]):
         x0 = expect.alike("denoise(x, t)", denoise(x, torch.tensor(time, dtype=x.dtype)), "x", x)
