@@ -172,9 +172,9 @@ _SLIPS = {
         "The network is asked one step late: give it the time `now`.": lambda now, then, t: now + 0.001,
         "The network is asked one step early: give it the time `now`.": lambda now, then, t: now - 0.001,
         "z stands at the time `now`: ask the network at `now`, not at `then`.": lambda now, then, t: then,
-        "Each step has its own time: ask the network at `now`, not always at the first.": lambda now, then, t: t[
-            0
-        ].item(),
+        "Each step has its own time: ask the network at `now`, not always at the first.": (
+            lambda now, then, t: t[0].item()
+        ),
         "The network wants a time between 0 and 1, as it is: no step number, now * 1000.": lambda now, then, t: (
             now * 1000
         ),
@@ -185,9 +185,9 @@ _SLIPS = {
     "along": {
         "The walk ends at the last time: do not go on to 0.": lambda t: torch.cat([t, t.new_zeros(1)]),
         "t falls already: walk along it as it is, from the first time to the last.": lambda t: t.flip(0),
-        "The last time is left out: each time but the last is a `now`, and each but the first a `then`.": lambda t: t[
-            :-1
-        ],
+        "The last time is left out: each time but the last is a `now`, and each but the first a `then`.": (
+            lambda t: t[:-1]
+        ),
         "The first time is left out: z stands at t[0].": lambda t: t[1:],
         "The walk begins at t[0], whatever that is: put no 1 before it.": lambda t: torch.cat([t.new_ones(1), t]),
         "Only one step is taken: is the `return` inside the loop?": lambda t: t[:2],

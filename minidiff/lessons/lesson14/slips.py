@@ -279,6 +279,7 @@ def _undivided(features) -> dict[str, torch.Tensor]:
             F.normalize(features, p=1) * root
         ),
         "Divide by the length alone: the mean of a row is not taken away.": F.layer_norm(features, features.shape[1:]),
-        "Divide by the length. A standard deviation takes the mean away first.": features
-        / features.std(1, keepdim=True),
+        "Divide by the length. A standard deviation takes the mean away first.": (
+            features / features.std(1, keepdim=True)
+        ),
     }
